@@ -1,0 +1,106 @@
+"""Where windows lie on a token map: padding, shifting, splitting into windows and the mask. Nothing else knows this."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MASKED = -100.0  # added to the score of a masked pair; finite, as in the official code
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Windows of one block on a map of ``size`` tokens; all three fields are (height, width) in tokens.
+
+    The order is the official detection code's (``SwinTransformerBlock.forward``), and released detectors depend on it:
+    pad at the right and bottom to a multiple of the window, *then* shift. Padding tokens are attended to, and neither
+    the shift nor the window shrinks on a map smaller than one window.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int]
+    shift: tuple[int, int] = (0, 0)
+
+    def __post_init__(self):
+        for size, window, shift in zip(self.size, self.window, self.shift, strict=True):
+            if size < 1 or window < 1:
+                raise ValueError(f'size and window must be at least 1 token, got size={self.size} window={self.window}')
+            if not 0 <= shift < window:
+                raise ValueError(f'shift must be in [0, window), got shift={self.shift} window={self.window}')
+
+    @cached_property
+    def counts(self) -> tuple[int, int]:
+        """Number of windows as (rows, columns)."""
+        return -(-self.size[0] // self.window[0]), -(-self.size[1] // self.window[1])
+
+    @property
+    def num_windows(self) -> int:
+        return self.counts[0] * self.counts[1]
+
+    @property
+    def shifted(self) -> bool:
+        return self.shift != (0, 0)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Rows added at the bottom and columns added at the right."""
+        (H, W), (h, w), (rows, columns) = self.size, self.window, self.counts
+        return rows * h - H, columns * w - W
+
+    def split(self, x: Tensor, fill: Tensor | None = None) -> Tensor:
+        """Windows ``(B, num_windows, N, C)`` of a map ``(B, H, W, C)``.
+
+        ``fill`` ``(C,)`` is the value of a padding token; None means zeros.
+        """
+        (h, w), (rows, columns) = self.window, self.counts
+        x = self._pad(x, fill)
+        if self.shifted:
+            x = x.roll((-self.shift[0], -self.shift[1]), dims=(1, 2))
+        x = x.unflatten(2, (columns, w)).unflatten(1, (rows, h))  # (B, rows, h, columns, w, C)
+        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+    def join(self, windows: Tensor) -> Tensor:
+        """The map ``(B, H, W, C)`` that ``split`` made these windows ``(B, num_windows, N, C)`` of, padding cut off."""
+        (H, W), (h, w), (rows, columns) = self.size, self.window, self.counts
+        x = windows.unflatten(2, (h, w)).unflatten(1, (rows, columns))  # (B, rows, columns, h, w, C)
+        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        if self.shifted:
+            x = x.roll(self.shift, dims=(1, 2))
+        return x[:, :H, :W]
+
+    def mask_variants(self, device: torch.device | None = None) -> Tensor:
+        """``(4, N, N)`` bool, True where two tokens of a window may attend to each other.
+
+        After the shift only the windows of the last row and of the last column hold tokens of opposite borders, so
+        there are four kinds of window: inside, last column, last row, corner.
+        """
+        (h, w), (dy, dx) = self.window, self.shift
+        below = (torch.arange(h, device=device) >= h - dy).repeat_interleave(w)  # (N,) came from the other border
+        right = (torch.arange(w, device=device) >= w - dx).repeat(h)
+        rows = below[:, None] == below
+        columns = right[:, None] == right
+        return torch.stack([torch.ones_like(rows), columns, rows, rows & columns])
+
+    def variant(self, device: torch.device | None = None) -> Tensor:
+        """``(num_windows,)`` index into ``mask_variants`` for each window."""
+        rows, columns = self.counts
+        last_row = torch.arange(rows, device=device) == rows - 1
+        last_column = torch.arange(columns, device=device) == columns - 1
+        return (2 * last_row[:, None] + last_column).flatten()
+
+    def bias_variants(self, bias: Tensor) -> Tensor:
+        """``(4, heads, N, N)``: the relative position bias ``(heads, N, N)`` with ``MASKED`` added to masked pairs."""
+        masked = (~self.mask_variants(bias.device)).to(bias.dtype) * MASKED
+        return bias + masked[:, None]
+
+    def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
+        bottom, right = self.padding
+        if fill is None:
+            return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+        if right:
+            x = torch.cat([x, fill.expand(*x.shape[:2], right, -1)], dim=2)
+        if bottom:
+            x = torch.cat([x, fill.expand(x.shape[0], bottom, x.shape[2], -1)], dim=1)
+        return x

@@ -1,0 +1,27 @@
+"""What mmcv, mmengine, mmdet and mmseg need on today's PyTorch; deleted the day that they no longer do."""
+
+import functools
+from importlib.util import find_spec
+
+from . import mmcv_ops
+
+__all__ = ['install']
+
+
+@functools.cache
+def install() -> None:
+    """Put every part in place, once; a second call does nothing.
+
+    * ``mmcv_ops``: a ``mmcv._ext`` without a compiler; a native build comes first.
+    * ``checkpoints``: ``torch.load(weights_only=True)`` reads what mmengine saves, and mmengine loads nothing else.
+    * ``packages``: ``_base_ = 'mmdet::...'`` and ``mmengine.hub`` where setuptools has no ``pkg_resources``.
+
+    Imports neither mmcv nor torchvision. Without mmengine the last two are left out.
+    """
+    mmcv_ops.install()
+    if find_spec('mmengine') is None:
+        return
+    from . import checkpoints, packages
+
+    checkpoints.install()
+    packages.install()

@@ -1,0 +1,83 @@
+"""What every test starts from: one thread, fixed seeds, no network, and the data beside the repository."""
+
+import ipaddress
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from swin_mm import SwinTransformer
+
+ROOT = Path(__file__).parents[1]
+TINY = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder of recorded outputs and pictures; skips where there is none."""
+    folder = Path(os.environ.get('SWIN_MM_SHARED', ROOT.parent / 'shared'))
+    if not folder.is_dir():
+        pytest.skip(f'no recorded data at {folder}: set SWIN_MM_SHARED to where it is')
+    return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _one_thread():
+    """Small tensors gain nothing from threads, and sums come in one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """A test that reaches for the internet fails here, and not on the day the server is down."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family != socket.AF_UNIX and not _is_loopback(address[0]):
+            raise OSError(f'tests must not use the network, tried to reach {address}')
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, 'connect', local_only)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+@pytest.fixture(scope='session')
+def make_swin() -> Callable[..., SwinTransformer]:
+    """Makes a small Swin in which no parameter has a special value: neither zero biases nor norms that do nothing.
+
+    Equal arguments make equal networks, whatever was drawn before.
+    """
+
+    def make(seed: int = 0, **arguments) -> SwinTransformer:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            net = SwinTransformer(**{**TINY, **arguments})
+            for parameter in net.parameters():
+                parameter += 0.2 * torch.randn_like(parameter)
+        return net
+
+    return make

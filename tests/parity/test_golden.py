@@ -1,0 +1,44 @@
+"""The numbers of the official detection repository, recorded: values and gradients, by every kernel."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from swin_mm import SwinTransformer
+from swin_mm.attention import KERNELS
+
+FILES = ['swin_official_w7', 'swin_official_nobias']
+
+
+def test_the_recorded_checker_passes(shared, root):
+    pytest.importorskip('safetensors')
+    script = shared / 'golden' / 'check_swin_official.py'
+    environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run([sys.executable, script], env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == '5 passed, 0 failed'
+
+
+@pytest.mark.parametrize('attention', KERNELS)
+@pytest.mark.parametrize('file', FILES)
+def test_every_kernel_gives_the_official_maps(shared, file, attention):
+    """The official spellings of the arguments, and the official weights with a strict load, as they are."""
+    safe_open = pytest.importorskip('safetensors').safe_open
+    with safe_open(shared / 'golden' / f'{file}.safetensors', 'pt') as f:
+        meta, blob = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118  not a dictionary
+    net = SwinTransformer(**json.loads(meta['official']), drop_path_rate=0.0, attention=attention)
+    state = {key.removeprefix('state|'): value for key, value in blob.items() if key.startswith('state|')}
+    net.load_state_dict(state, strict=True)
+    net.eval().double()
+    for n in range(int(meta['cases'])):
+        maps = net(blob[f'case{n}|input'].double())
+        assert len(maps) == sum(key.startswith(f'case{n}|out') for key in blob)
+        for i, m in enumerate(maps):
+            want = blob[f'case{n}|out{i}']
+            assert m.shape == want.shape
+            # recorded in float32, which is the only rounding
+            torch.testing.assert_close(m.float(), want, rtol=1e-6, atol=1e-6 * float(want.std()))
