@@ -1,0 +1,202 @@
+"""Draws what a trained detector finds in images and writes it as JSON: flags as in mmdet 3.3's demo/image_demo.py.
+
+python demo/image_demo.py demo/demo.jpg CONFIG --weights CHECKPOINT
+python demo/image_demo.py FOLDER 'more/*.jpg' CONFIG CHECKPOINT --out-dir outputs
+"""
+
+import argparse
+import glob
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if importlib.util.find_spec('swin_mm') is None:
+    sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from swin_mm.engine.preflight import PreflightError, check_display, find_config  # noqa: E402
+from swin_mm.inference import Detections, Detector  # noqa: E402
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+
+
+class _Refused(argparse.Action):
+    """A flag of mmdet's demo that only its text-prompted models (GLIP, Grounding DINO) have a use for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(
+            f'{"/".join(self.option_strings)} is for text-prompted models (GLIP, Grounding DINO), not this one'
+        )
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, with `inputs`, `model` and `weights` told apart; exits with status 2 if it makes no sense."""
+    parser = argparse.ArgumentParser(
+        usage='%(prog)s INPUTS... MODEL {CHECKPOINT | --weights CHECKPOINT} [flags]',
+        description='Draw what a trained model finds in images, and write it as JSON.',
+    )
+    parser.add_argument(
+        'words',
+        nargs='+',
+        metavar='INPUTS... MODEL [CHECKPOINT]',
+        help='image files, folders or glob patterns; the config file (.py); the checkpoint, or give it as --weights',
+    )
+    parser.add_argument('--weights', help='checkpoint file or URL')
+    parser.add_argument('--out-dir', default='outputs', help='default: outputs')
+    parser.add_argument('--device', help='default: the GPU if there is one')
+    parser.add_argument('--pred-score-thr', type=float, default=0.3, help='draw from this score on; default: 0.3')
+    parser.add_argument('--batch-size', type=int, default=1)
+    parser.add_argument('--show', action='store_true', help='show the drawn images in a window')
+    parser.add_argument('--no-save-vis', action='store_true', help='do not write OUT_DIR/vis')
+    parser.add_argument('--no-save-pred', action='store_true', help='do not write OUT_DIR/preds')
+    parser.add_argument('--print-result', action='store_true', help='print the predictions')
+    parser.add_argument('--palette', default='none', choices=['coco', 'voc', 'citys', 'random', 'none'])
+    for flags in (['--texts'], ['-c', '--custom-entities'], ['-s', '--chunked-size'], ['-p', '--tokens-positive']):
+        parser.add_argument(*flags, nargs='*', action=_Refused, help=argparse.SUPPRESS)
+    args = parser.parse_intermixed_args(argv)
+
+    at = next((i for i, word in enumerate(args.words) if word.endswith('.py')), None)
+    if at is None:
+        parser.error('MODEL must be a config file (.py); a config inside a checkpoint is never read')
+    args.inputs, args.model, rest = args.words[:at], args.words[at], args.words[at + 1 :]
+    if not args.inputs:
+        parser.error('INPUTS must come before MODEL: image files, folders or glob patterns')
+    if args.weights:
+        rest = [args.weights, *rest]
+    if len(rest) != 1:
+        parser.error(f'one CHECKPOINT must be given, got {", ".join(rest) or "none"}')
+    args.weights = rest[0]
+    if args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
+    return args
+
+
+def find_images(inputs: Sequence[str]) -> list[Path]:
+    """The image files that ``inputs`` name, each once, folders and patterns in order of name; a plain path as it is."""
+    found: list[Path] = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+        elif path.exists() or not glob.has_magic(text):
+            images = [path]
+        else:
+            images = sorted(Path(name) for name in glob.glob(text, recursive=True))
+        if not images:
+            raise FileNotFoundError(f'{text}: no images found')
+        found += images
+    return list(dict.fromkeys(found))
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A file name without suffix for each path, numbered where several would be the same."""
+    names: list[str] = []
+    for path in paths:
+        candidates = (path.stem, *(f'{path.stem}_{n}' for n in range(2, len(paths) + 1)))
+        names.append(next(name for name in candidates if name not in names))
+    return names
+
+
+def to_json(found: Detections) -> dict[str, Any]:
+    """The layout that mmdet's ``DetInferencer`` writes, and ``label_names``; masks as COCO run-length encodings."""
+    from mmdet.structures.mask import encode_mask_results
+
+    result: dict[str, Any] = dict(
+        labels=found.labels.tolist(),
+        label_names=found.names,
+        scores=found.scores.tolist(),
+        bboxes=found.boxes.tolist(),
+    )
+    if found.masks is not None:
+        codes = encode_mask_results(found.masks)
+        result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
+    return result
+
+
+class Writer:
+    """Writes the drawn images and the predictions that ``args`` ask for."""
+
+    def __init__(self, args: argparse.Namespace, detector: Detector):
+        from mmdet.visualization import DetLocalVisualizer
+        from mmdet.visualization.palette import get_palette
+
+        palette = detector.dataset_meta['palette'] if args.palette == 'none' else args.palette
+        try:
+            get_palette(palette, len(detector.classes))
+        except AssertionError:
+            raise ValueError(
+                f'--palette {args.palette} has fewer colours than {len(detector.classes)} classes'
+            ) from None
+        self.args = args
+        self.visualizer = DetLocalVisualizer()
+        self.visualizer.dataset_meta = {'classes': detector.classes, 'palette': palette}
+
+    def write(self, name: str, image: np.ndarray, found: Detections) -> Iterator[Path]:
+        """The files written for an ``image`` (height, width, 3) in BGR."""
+        out = Path(self.args.out_dir)
+        drawn = None if self.args.no_save_vis else out / 'vis' / f'{name}.jpg'
+        if drawn or self.args.show:
+            self.visualizer.add_datasample(
+                name,
+                image[..., ::-1],
+                found.sample,
+                draw_gt=False,
+                show=self.args.show,
+                pred_score_thr=self.args.pred_score_thr,
+                out_file=drawn and str(drawn),
+            )
+        if drawn:
+            yield drawn
+        if self.args.print_result:
+            print(json.dumps(to_json(found)))
+        if not self.args.no_save_pred:
+            path = out / 'preds' / f'{name}.json'
+            path.write_text(json.dumps(to_json(found)))
+            yield path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 if an input or the model cannot be used; the other inputs are still done."""
+    args = parse_args(argv)
+    try:
+        if args.show:
+            check_display()
+        paths = find_images(args.inputs)
+        config = find_config(args.model, ROOT)
+        for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
+            if not unwanted:
+                Path(args.out_dir, folder).mkdir(parents=True, exist_ok=True)
+        detector = Detector(config, args.weights, args.device)
+        writer = Writer(args, detector)
+    except (PreflightError, OSError, ValueError) as error:
+        return _complain(error)
+
+    failed = 0
+    named = list(zip(paths, unique_names(paths), strict=True))
+    for start in range(0, len(named), args.batch_size):
+        names, images = [], []
+        for path, name in named[start : start + args.batch_size]:
+            try:
+                images.append(detector.read(path))
+                names.append(name)
+            except (OSError, ValueError) as error:
+                failed |= _complain(error)
+        results = detector(images, args.batch_size)
+        for name, image, found in zip(names, images, results, strict=True):
+            for path in writer.write(name, image, found):
+                print(path)
+    return failed
+
+
+def _complain(error: Exception) -> int:
+    print(f'image_demo.py: {error}', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Hooks, loops and checks of a run; one concern a file."""

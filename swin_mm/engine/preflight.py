@@ -1,0 +1,219 @@
+"""What must hold before a run starts: its data and weights are there, its options fit the config and the machine."""
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+# They write their data on first use, so nothing of theirs can be missing.
+SELF_MADE = ('ShapesDataset', 'swin_mm.ShapesDataset')
+SELF_MADE_RECIPE = 'configs/mask_rcnn_swin_pico_shapes.py'
+DOWNLOAD_TIMEOUT = 10  # seconds
+
+
+class PreflightError(RuntimeError):
+    """A run that cannot start; the message says why and what to do."""
+
+
+def find_config(path: str | os.PathLike, root: Path) -> Path:
+    """The config file ``path``, looked up in the working directory, then in ``root``; raises PreflightError."""
+    for candidate in (Path(path), root / path):
+        if candidate.is_file():
+            return candidate
+    raise PreflightError(f'config file {path} was found neither in {Path.cwd()} nor in {root}')
+
+
+def move_data_root(cfg: Config, data_root: str) -> None:
+    """Lets every path of a data set or evaluator in ``cfg`` that begins with the old ``data_root`` begin with the new.
+
+    mmengine joins the variable into other settings while it reads the file, so changing it alone changes nothing.
+    Raises PreflightError if no such path is there.
+    """
+    old = cfg.get('data_root')
+    moved = []
+
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            return type(value)({key: move(item) for key, item in value.items()})
+        if isinstance(value, list | tuple):
+            return type(value)(move(item) for item in value)
+        if isinstance(value, str) and f'{value}/'.startswith(old.rstrip('/') + '/'):
+            moved.append(value)
+            return os.path.join(data_root, value[len(old.rstrip('/')) :].lstrip('/'))
+        return value
+
+    if isinstance(old, str):
+        for key in [k for k in cfg if k.endswith(('_dataloader', '_evaluator'))]:
+            cfg[key] = move(cfg[key])
+    if not moved:
+        raise PreflightError(
+            f'data_root={data_root} has nothing to replace: no path of a data set in {cfg.filename} begins with '
+            f'its data_root={old}; set train_dataloader.dataset.data_root and its like'
+        )
+    cfg.data_root = data_root
+
+
+def check_mixed_precision(cfg: Config) -> None:
+    """Raises PreflightError where mixed precision is asked for and there is no GPU: mmengine trains it on GPUs only."""
+    device = get_device()
+    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
+        raise PreflightError(
+            f'--amp (AmpOptimWrapper) must run on a GPU, got device={device}: leave --amp out, or take a recipe '
+            'without AmpOptimWrapper'
+        )
+
+
+def check_display() -> None:
+    """Raises PreflightError where no window can open: mmengine would wait for a key press in one forever."""
+    from matplotlib import pyplot
+
+    if pyplot.get_backend().lower() == 'agg':  # what matplotlib falls back to
+        raise PreflightError('--show needs a display and a GUI toolkit for matplotlib, found none: have files written')
+
+
+def check_inputs(cfg: Config, training: bool) -> None:
+    """Raises PreflightError with every file that training or testing ``cfg`` needs and misses, and with what helps.
+
+    Paths are relative to the working directory. Files behind a storage backend (``backend_args``, ``s3://``) are not
+    looked for; a URL counts as missing when it is neither in torch.hub's cache nor reachable.
+    """
+    data: dict[str, str] = {}
+    for file, setting in _missing_data(cfg, ('train', 'val') if training else ('test',)):
+        data.setdefault(file, setting)
+    weights = list(_missing_weights(cfg, initial=training))
+    if not data and not weights:
+        return
+    lines = ['this run cannot start, missing:']
+    lines += [f'  {file} ({setting})' for file, setting in data.items()] + [f'  {file}' for file, _ in weights]
+    lines.append(f'Relative paths start at the working directory, {Path.cwd()}.')
+    if data:
+        lines.append('Data: put it there, or say where it is with --cfg-options data_root=FOLDER')
+        lines.append(f'      or take {SELF_MADE_RECIPE}, whose pictures are drawn on the spot')
+    lines += [f'Weights: {advice}' for _, advice in weights]
+    raise PreflightError('\n'.join(lines))
+
+
+def batch_advice(cfg: Config, world_size: int) -> str | None:
+    """One line if the learning rate was chosen for another batch size than this run's; None if not, or if unknown.
+
+    The linear rule is mmengine's `Runner.scale_lr`, which leaves gradient accumulation out; here it counts.
+    """
+    scale = cfg.get('auto_scale_lr') or {}
+    base, images = scale.get('base_batch_size'), cfg.train_dataloader.get('batch_size')
+    lr = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+    if scale.get('enable') or base is None or images is None or lr is None:
+        return None
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    batch = world_size * images * accumulated
+    if batch == base:
+        return None
+    flag = ', or --auto-scale-lr' if accumulated == 1 else ''
+    return (
+        f'The batch size is {batch} ({world_size} processes x {images} images x {accumulated} accumulated), but '
+        f'lr={lr} was chosen for {base}. The linear rule: '
+        f'--cfg-options optim_wrapper.optimizer.lr={lr * batch / base:.3g}{flag}'
+    )
+
+
+def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(file, setting that names it)."""
+    made = []
+    for loop in loops:
+        if cfg.get(f'{loop}_cfg') is None:
+            continue
+        loader, evaluator = f'{loop}_dataloader', f'{loop}_evaluator'
+        for dataset in _leaves((cfg.get(loader) or {}).get('dataset') or {}):
+            if dataset.get('type') in SELF_MADE:
+                made.append(os.path.join(dataset.get('data_root') or '', ''))
+            elif not dataset.get('backend_args'):
+                yield from ((file, loader) for file in _missing_in(dataset))
+        metrics = cfg.get(evaluator)
+        for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
+            path = metric.get('ann_file')
+            if path and not metric.get('backend_args') and not path.startswith(tuple(made)) and not _exists(path):
+                yield f'annotation file {path}', evaluator
+
+
+def _leaves(dataset: dict) -> Iterator[dict]:
+    """The data sets inside RepeatDataset, ConcatDataset and other wrappers."""
+    inner = [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets')
+    if inner is None:
+        yield dataset
+    for item in inner or []:
+        yield from _leaves(item)
+
+
+def _missing_in(dataset: dict) -> Iterator[str]:
+    """mmengine's ``BaseDataset._join_prefix``: relative paths start at ``data_root``."""
+    root = dataset.get('data_root') or ''
+    if dataset.get('ann_file'):
+        path = os.path.join(root, dataset['ann_file'])
+        if not _exists(path):
+            yield f'annotation file {path}'
+    for kind, prefix in (dataset.get('data_prefix') or {}).items():
+        path = os.path.join(root, prefix or '')
+        if not path or '://' in path:
+            continue
+        name = 'image folder' if kind.startswith('img') else f'{kind} folder'
+        if not os.path.isdir(path):
+            yield f'{name} {path}'
+        elif not os.listdir(path):
+            yield f'{name} {path}, which is empty'
+
+
+def _exists(path: str) -> bool:
+    return '://' in path or os.path.exists(os.path.expanduser(path))
+
+
+def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
+    """(what is missing, what to do) for the checkpoint to load and, if ``initial``, the weights to start from."""
+    wanted = []
+    if cfg.get('load_from'):
+        wanted.append(('checkpoint', cfg.load_from, 'or name another file'))
+    for key, source in _pretrained(cfg.get('model') or {}, 'model') if initial else ():
+        wanted.append((f'weights of {key}:', source, f'or start from random ones with --cfg-options {key}=None'))
+    for what, source, advice in wanted:
+        if not source.startswith(('http://', 'https://')):
+            if not _exists(source):
+                yield f'{what} {source}', f'put the file at {source}, {advice}'
+            continue
+        cached = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(source).path))
+        reason = None if cached.is_file() else _unreachable(source)
+        if reason:
+            yield f'{what} {source} ({reason})', f'put the downloaded file at {cached}, {advice}'
+
+
+def _pretrained(settings: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(option, path or URL) of all weights that the modules under ``settings`` start from."""
+    if isinstance(settings, list | tuple):
+        for i, item in enumerate(settings):
+            yield from _pretrained(item, f'{key}.{i}')
+    if not isinstance(settings, dict):
+        return
+    if settings.get('type') == 'Pretrained' and isinstance(settings.get('checkpoint'), str):
+        yield key, settings['checkpoint']
+        return
+    for name, item in settings.items():
+        if name == 'pretrained' and isinstance(item, str):
+            yield f'{key}.{name}', item
+        yield from _pretrained(item, f'{key}.{name}')
+
+
+def _unreachable(url: str) -> str | None:
+    """Why ``url`` cannot be downloaded, None if the server answers for it."""
+    request = urllib.request.Request(url, method='HEAD')
+    try:
+        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT):
+            return None
+    except HTTPError as error:
+        # Some servers refuse HEAD and serve GET: only "not there" is final.
+        return f'the server says {error.code} {error.reason}' if error.code in (404, 410) else None
+    except (URLError, OSError) as error:
+        return f'not reachable: {getattr(error, "reason", error)}'

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the checks: ruff, then the tests with line coverage of swin_mm/.
+#   bash tests/run.sh            the fast suite
+#   bash tests/run.sh --slow     the slow proofs as well
+#   bash tests/run.sh -k grid    any other arguments go to pytest
+set -eu
+cd "$(dirname "$0")/.."
+. tools/setup.sh
+
+marker='not slow'
+if [ "${1:-}" = --slow ]; then
+    marker=''
+    shift
+fi
+say 'ruff'
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+say 'pytest'
+exec "$PYTHON" -m pytest -m "$marker" --cov=swin_mm --cov-report=term:skip-covered --durations=10 "$@"
