@@ -1,13 +1,16 @@
 """Swin Transformer for MMDetection and MMSegmentation.
 
-Importing it registers ``swin_mm.SwinTransformer`` and lets the OpenMMLab packages run on today's PyTorch.
+Importing it registers ``swin_mm.SwinTransformer`` and ``swin_mm.SwinClassifier``, and lets the OpenMMLab packages run
+on today's PyTorch.
 """
 
 from . import compat
 
 compat.install()
 
-from .backbone import SwinTransformer  # noqa: E402  mmengine must be patched before anything takes names from it
+# mmengine must be patched before anything takes names from it.
+from .backbone import SwinTransformer  # noqa: E402
+from .classifier import SwinClassifier  # noqa: E402
 
-__all__ = ['SwinTransformer']
+__all__ = ['SwinClassifier', 'SwinTransformer']
 __version__ = '0.1.0'

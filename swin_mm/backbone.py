@@ -1,13 +1,16 @@
 """The Swin Transformer backbone: an image in, the maps of its four stages out (strides 4, 8, 16, 32)."""
 
+import logging
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .arguments import Arguments
+from .checkpoints import fit, fits
 from .layers import PatchEmbed, Stage
 from .registry import MODELS
 
@@ -43,7 +46,7 @@ class SwinTransformer(BaseModule):
 
         self.patch_embed = PatchEmbed(a.in_channels, a.embed_dims, a.patch_size, options.norm if a.patch_norm else None)
         if a.use_abs_pos_embed:
-            grid = [-(-side // patch) for side, patch in zip(a.pretrain_img_size, a.patch_size, strict=True)]
+            grid = [side // patch for side, patch in zip(a.pretrain_img_size, a.patch_size, strict=True)]
             self.absolute_pos_embed = nn.Parameter(torch.empty(1, a.embed_dims, *grid))
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
         self.pos_drop = nn.Dropout(a.drop_rate)
@@ -58,7 +61,7 @@ class SwinTransformer(BaseModule):
             self.add_module(f'norm{i}', options.norm(widths[i]))
 
         self.apply(_init_weights)
-        self.register_load_state_dict_pre_hook(_read_official)
+        self.register_load_state_dict_pre_hook(_read_checkpoint)
         self._freeze()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -125,21 +128,18 @@ def _init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _read_official(module: SwinTransformer, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Leaves in ``state`` what this module holds: unwraps an ImageNet file, drops what follows from the arguments and
-    what belongs to the classification head or to maps that were not asked for.
+def _read_checkpoint(module: SwinTransformer, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Leaves in ``state``, under ``prefix``, what this module holds, whatever dialect it is in, and says so in the log.
 
-    A classification file has one last norm for its head and none for the maps; those start at identity, as officially.
+    A state dict of ours passes as it is, and so does one with nothing under ``prefix``. Raises CheckpointError.
     """
-    if not prefix and isinstance(state.get('model'), dict):  # init_cfg hands over the file as it is
-        state.update(state.pop('model'))
-    derived = ('.relative_position_index', '.attn_mask')
-    unused = [f'{prefix}head.', f'{prefix}norm.']
-    unused += [f'{prefix}norm{i}.' for i in range(4) if i not in module.out_indices]
-    last = module.out_indices[-1]
-    unused += [f'{prefix}layers.{i}.' for i in range(last + 1, 4)]
-    if last < 3:
-        unused.append(f'{prefix}layers.{last}.downsample.')
-    for key in [k for k in state if k.startswith(prefix)]:
-        if key.endswith(derived) or key.startswith(tuple(unused)):
-            del state[key]
+    given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    own = module.state_dict()
+    if not given or fits(given, own):
+        return
+    a = module.arguments
+    fitted, report = fit(given, own, a.window_size, a.first_conv, a.min_loaded)
+    for key in given:
+        del state[prefix + key]
+    state.update({prefix + key: value for key, value in fitted.items()})
+    print_log(report.table(), 'current', logging.INFO if report.complete else logging.WARNING)

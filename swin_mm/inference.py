@@ -3,22 +3,31 @@
 detector = Detector('configs/mask_rcnn_swin_t.py', 'work_dirs/mask_rcnn_swin_t/epoch_12.pth')
 found = detector('street.jpg')[0]
 found.boxes, found.scores, found.names, found.masks
+
+segmentor = Segmentor('configs/upernet_swin_t.py', 'work_dirs/upernet_swin_t/iter_160000.pth')
+found = segmentor('street.jpg')[0]
+found.labels, found.shares
 """
 
-import copy
 import os
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
+
+from .loading import input_pipeline, load_checkpoint, load_model, pick_device
+
+__all__ = ['Detections', 'Detector', 'Segmentation', 'Segmentor', 'load_checkpoint']
 
 Image = str | os.PathLike | np.ndarray
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
@@ -38,28 +47,42 @@ class Detections:
     sample: Any
 
 
-class Detector:
-    """Finds objects in images with the trained mmdet model of a config file and a checkpoint.
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of an image.
 
-    ``device`` None takes the GPU if there is one. Class names are those that the checkpoint was trained on, or else
-    those of the config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a
-    config in it is ignored. Raises ValueError if the checkpoint does not belong to the config.
+    ``labels`` (height, width) int64 as indices of the segmentor's classes, ``shares`` what part of the pixels each
+    class that occurs has, the largest first; they sum to 1. ``sample`` is mmseg's own result, which its visualiser
+    draws, without the logits: with 150 classes these are 600 bytes a pixel.
     """
+
+    labels: np.ndarray
+    shares: dict[str, float]
+    sample: Any
+
+
+class _Predictor(ABC, Generic[Result]):
+    """The trained model of a config file and a checkpoint, for images."""
+
+    scope: ClassVar[str]  # the package whose models it runs
 
     def __init__(self, config: str | os.PathLike | Config, checkpoint: str | os.PathLike, device: str | None = None):
         cfg = config if isinstance(config, Config) else Config.fromfile(config)
-        self.device = _device(device)
-        loaded = load_checkpoint(checkpoint)
-        self.model = _build(cfg, default_scope='mmdet')
-        _load_state(self.model, loaded, checkpoint)
-        self.dataset_meta = _trained_on(loaded) or _configured(cfg)
+        scope = cfg.get('default_scope', self.scope)
+        tasks = {task.scope: task.__name__ for task in (Detector, Segmentor)}
+        if scope != self.scope and scope in tasks:
+            raise ValueError(
+                f"config must have default_scope='{self.scope}' for a {tasks[self.scope]}, got '{scope}' in "
+                f'{cfg.filename}: use a {tasks[scope]}'
+            )
+        self.device = pick_device(device)
+        self.model, self.dataset_meta = load_model(cfg, checkpoint, self.scope)
         self.classes = list(self.dataset_meta['classes'])
-        _check_classes(self.model, self.classes, checkpoint)
         self.model.to(self.device).eval()
-        self._reader, self._pipeline = _pipeline(cfg)
+        self._reader, self._pipeline = input_pipeline(cfg, self.scope)
 
-    def __call__(self, images: Image | Sequence[Image], batch_size: int = 1) -> list[Detections]:
-        """What is found in each of ``images``: paths, or uint8 arrays (height, width, 3) in BGR as OpenCV reads them.
+    def __call__(self, images: Image | Sequence[Image], batch_size: int = 1) -> list[Result]:
+        """The result for each of ``images``: paths, or uint8 arrays (height, width, 3) in BGR as OpenCV reads them.
 
         One image gives a list of one. Raises FileNotFoundError or ValueError naming the image that cannot be used.
         """
@@ -68,9 +91,9 @@ class Detector:
         if isinstance(images, str | os.PathLike | np.ndarray):
             images = [images]
         return [
-            found
+            result
             for start in range(0, len(images), batch_size)
-            for found in self._predict(images[start : start + batch_size], start)
+            for result in self._predict(images[start : start + batch_size], start)
         ]
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
@@ -92,16 +115,34 @@ class Detector:
         return image
 
     @torch.no_grad()
-    def _predict(self, images: Sequence[Image], start: int) -> list[Detections]:
-        batch: dict[str, list] = {'inputs': [], 'data_samples': []}
+    def _predict(self, images: Sequence[Image], start: int) -> list[Result]:
+        packed = []
         for i, image in enumerate(images, start):
             pixels = _checked(image, f'images[{i}]') if isinstance(image, np.ndarray) else self.read(image)
-            packed = self._pipeline(dict(img=pixels, img_id=i))
-            for key, values in batch.items():
-                values.append(packed[key])
-        return [self._detections(sample.cpu()) for sample in self.model.test_step(batch)]
+            packed.append(self._pipeline(dict(img=pixels, img_id=i)))
+        return [self._result(sample) for sample in self._samples(packed)]
 
-    def _detections(self, sample: Any) -> Detections:
+    def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
+        """The model's own results for what the pipeline made of each image, all as one batch."""
+        return self.model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
+
+    @abstractmethod
+    def _result(self, sample: Any) -> Result:
+        """The public result of one of the model's own."""
+
+
+class Detector(_Predictor[Detections]):
+    """Finds objects in images with the trained mmdet model of a config file and a checkpoint: gives `Detections`.
+
+    ``device`` None takes the GPU if there is one. Class names are those that the checkpoint was trained on, or else
+    those of the config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a
+    config in it is ignored. Raises ValueError if the checkpoint does not belong to the config.
+    """
+
+    scope = 'mmdet'
+
+    def _result(self, sample: Any) -> Detections:
+        sample = sample.cpu()
         found = sample.pred_instances
         labels = found.labels.numpy()
         masks = found.get('masks')
@@ -115,106 +156,31 @@ class Detector:
         )
 
 
-def load_checkpoint(source: str | os.PathLike) -> dict[str, Any]:
-    """The content of a checkpoint file or URL, on the CPU; raises ValueError if it holds more than plain data."""
-    source = os.fspath(source)
-    try:
-        if source.startswith(('http://', 'https://')):
-            loaded = torch.hub.load_state_dict_from_url(source, map_location='cpu', weights_only=True)
-        else:
-            loaded = torch.load(source, map_location='cpu', weights_only=True)
-    except OSError as error:
-        if os.path.basename(source) in str(error):
-            raise
-        raise OSError(f'{source}: {error}') from error  # a failed download tells the reason only
-    except Exception as error:  # torch raises almost anything on a file that is no checkpoint
-        if found := re.search(r'GLOBAL (\S+)', str(error)):
-            reason = f'holds Python objects ({found[1]}), which could run code, so it is not loaded'
-        else:
-            reason = f'is not a checkpoint, or a damaged one ({type(error).__name__})'
-        raise ValueError(f'{source} {reason}') from error
-    if not isinstance(loaded, dict):
-        raise ValueError(f'{source} must hold a dictionary of tensors, got {type(loaded).__name__}')
-    return loaded
+class Segmentor(_Predictor[Segmentation]):
+    """Gives every pixel of images a class with the trained mmseg model of a config and a checkpoint: `Segmentation`.
 
+    Device, class names and safety are as for a `Detector`; the colours in ``dataset_meta`` come from where the names
+    come from. Pictures of any sizes may share a call: neighbours of one size share a batch. The config's
+    ``model.test_cfg`` says whether a picture is taken whole or in overlapping windows.
+    """
 
-def _device(name: str | None) -> torch.device:
-    available = torch.cuda.is_available()
-    device = torch.device(name or ('cuda' if available else 'cpu'))
-    if device.type == 'cuda' and not available:
-        raise ValueError(f'device must be there, got device={name} without a CUDA device: leave it out, or say cpu')
-    return device
+    scope = 'mmseg'
 
+    def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
+        alike = groupby(packed, key=lambda one: one['inputs'].shape)  # mmseg stacks a batch as it is
+        return [sample for _, group in alike for sample in super(Segmentor, self)._samples(list(group))]
 
-def _build(cfg: Config, default_scope: str) -> nn.Module:
-    """The model of ``cfg`` with random weights, for one process; its ``init_cfg`` is left alone."""
-    from mmengine.model.utils import revert_sync_batchnorm
-    from mmengine.registry import MODELS, init_default_scope
-
-    init_default_scope(cfg.get('default_scope', default_scope))
-    return revert_sync_batchnorm(MODELS.build(cfg.model))
-
-
-def _load_state(model: nn.Module, loaded: dict[str, Any], source: str | os.PathLike) -> None:
-    state = loaded.get('state_dict', loaded)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{os.fspath(source)} does not belong to this config. {_shortened(str(error))}') from error
-
-
-def _shortened(message: str, lines: int = 6) -> str:
-    """torch names every key of a state dict that does not fit; a few of them in one line tell as much."""
-    parts = [part.strip() for part in message.splitlines()]
-    return ' '.join(part if len(part) < 300 else f'{part[:300]} ...' for part in parts[:lines])
-
-
-def _trained_on(loaded: dict[str, Any]) -> dict[str, Any] | None:
-    """The data set's names and colours that mmengine, or mmdet 2.x before it, wrote into a checkpoint; None if none."""
-    meta = loaded.get('meta') or {}
-    names = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    if not names.get('classes'):
-        return None
-    return {'classes': names['classes'], 'palette': names.get('palette') or 'random'}
-
-
-def _configured(cfg: Config) -> dict[str, Any]:
-    """The test data set's names and colours; its annotations are not read. Raises ValueError if it has no names."""
-    from mmengine.registry import DATASETS
-
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    metainfo = DATASETS.build({**copy.deepcopy(dataset), 'lazy_init': True}).metainfo
-    if not metainfo.get('classes'):
-        raise ValueError(
-            f'class names are neither in the checkpoint nor in the config: set metainfo=dict(classes=(...)) in '
-            f'test_dataloader.dataset of {cfg.filename}'
+    def _result(self, sample: Any) -> Segmentation:
+        sample.pop('seg_logits', None)
+        sample = sample.cpu()
+        labels = sample.pred_sem_seg.data[0].numpy().astype(np.int64)  # floats from a head with one output channel
+        counts = np.bincount(labels.ravel(), minlength=len(self.classes))
+        order = np.argsort(-counts, kind='stable')
+        return Segmentation(
+            labels=labels,
+            shares={self.classes[i]: float(counts[i] / labels.size) for i in order if counts[i]},
+            sample=sample,
         )
-    return {'classes': metainfo['classes'], 'palette': metainfo.get('palette') or 'random'}
-
-
-def _check_classes(model: nn.Module, classes: list[str], source: str | os.PathLike) -> None:
-    """Names of another data set would be wrong without a sign of it."""
-    predicted = max((module.num_classes for module in model.modules() if hasattr(module, 'num_classes')), default=None)
-    if predicted is not None and predicted != len(classes):
-        raise ValueError(
-            f'num_classes must be the number of class names, got num_classes={predicted} and {len(classes)} names '
-            f'({", ".join(classes[:3])}, ...) for {os.fspath(source)}: set metainfo=dict(classes=(...)) in the config'
-        )
-
-
-def _pipeline(cfg: Config) -> tuple[dict[str, Any], Any]:
-    """How to decode a file, and the config's test pipeline from the decoded image on (mmdet's `inference_detector`)."""
-    from mmdet.utils import get_test_pipeline_cfg
-    from mmengine.dataset import Compose
-
-    first, *rest = copy.deepcopy(list(get_test_pipeline_cfg(cfg)))
-    if not str(first['type']).endswith('LoadImageFromFile'):
-        raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {first["type"]}')
-    reader = dict(flag=first.get('color_type', 'color'), backend=first.get('imdecode_backend', 'cv2'))
-    load = dict(type='mmdet.LoadImageFromNDArray', to_float32=first.get('to_float32', False))
-    return reader, Compose([load, *rest])
 
 
 def _checked(image: np.ndarray, name: str) -> np.ndarray:

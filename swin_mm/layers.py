@@ -18,7 +18,8 @@ class BlockOptions:
     """What every block of a backbone has in common.
 
     ``mlp_ratio``: hidden width of the MLP over the block's width; ``drop_rate``, ``attn_drop_rate``: probabilities;
-    ``attention``: name of the kernel; ``norm``, ``act``: make a module, given the width and nothing.
+    ``attention``: name of the kernel; ``cancel_shift``: for classification, see `WindowAttention`; ``norm``, ``act``:
+    make a module, given the width and nothing.
     """
 
     window: tuple[int, int] = (7, 7)
@@ -28,6 +29,7 @@ class BlockOptions:
     drop_rate: float = 0.0
     attn_drop_rate: float = 0.0
     attention: str = 'auto'
+    cancel_shift: bool = False
     norm: Norm = nn.LayerNorm
     act: Callable[[], nn.Module] = nn.GELU
 
@@ -112,7 +114,8 @@ class SwinBlock(nn.Module):
         o = options
         self.norm1 = o.norm(dim)
         self.attn = WindowAttention(
-            dim, num_heads, o.window, shift, o.qkv_bias, o.qk_scale, o.attn_drop_rate, o.drop_rate, o.attention
+            *(dim, num_heads, o.window, shift, o.qkv_bias, o.qk_scale, o.attn_drop_rate, o.drop_rate, o.attention),
+            cancel_shift=o.cancel_shift,
         )
         self.drop_path = DropPath(drop_path)
         self.norm2 = o.norm(dim)

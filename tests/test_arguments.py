@@ -120,7 +120,15 @@ RULES = [
     (dict(depths=(2, 0, 6, 2)), r'depths must be at least 1 block a stage, got \(2, 0, 6, 2\)'),
     (dict(num_heads=(3, 5, 12, 24)), r'num_heads must divide .*stage 1 has width 192.*, got \(3, 5, 12, 24\)'),
     (dict(num_heads=(0, 6, 12, 24)), r'num_heads must divide .*, got \(0, 6, 12, 24\)'),
-    (dict(in_channels=0), 'in_channels must be at least 1, got 0'),
+    (dict(in_channels=0), 'in_channels must be an int of at least 1, got 0'),
+    (dict(embed_dims=-96), 'embed_dims must be an int of at least 1, got -96'),
+    (dict(mlp_ratio=0), 'mlp_ratio must leave the MLP a channel, got 0'),
+    (dict(depths=2), 'depths must be a tuple of ints, got 2'),
+    (dict(out_indices=2), 'out_indices must be a tuple of ints, got 2'),
+    (dict(strides=4), 'strides must be a tuple of ints, got 4'),
+    (dict(norm_cfg='LN'), "norm_cfg must be a dict with a 'type', got LN"),
+    (dict(norm_cfg=dict(type='init')), "norm_cfg type must be 'LN', .*, got init"),
+    (dict(act_cfg={}), "act_cfg must be a dict with a 'type', got {}"),
     (dict(out_indices=()), r'out_indices must be ascending .*, got \(\)'),
     (dict(out_indices=(0, 4)), r'out_indices must be ascending .*, got \(0, 4\)'),
     (dict(out_indices=(2, 1)), r'out_indices must be ascending .*, got \(2, 1\)'),
@@ -137,8 +145,8 @@ RULES = [
     (dict(strides=(4, 2, 2, 1)), r'strides must be \(patch_size, 2, 2, 2\) .*, got \(4, 2, 2, 1\)'),
     (dict(strides=(2, 2, 2, 2)), r'strides must be .* patch_size=\(4, 4\), got \(2, 2, 2, 2\)'),
     (dict(attention='flash'), r"attention must be one of \['auto', 'reference', .*\], got 'flash'"),
-    (dict(norm_cfg=dict(type='Nope')), "norm_cfg type must be 'LN', .*, got 'Nope'"),
-    (dict(act_cfg=dict(type='Nope')), "act_cfg type must be .*, got 'Nope'"),
+    (dict(norm_cfg=dict(type='Nope')), "norm_cfg type must be 'LN', .*, got Nope"),
+    (dict(act_cfg=dict(type='Nope')), 'act_cfg type must be .*, got Nope'),
 ]
 
 

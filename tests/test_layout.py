@@ -19,18 +19,23 @@ OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT 
 ALLOWED = {
     'attention': {'torch'},
     'layers': {'torch', 'swin_mm.attention'},
-    'checkpoints': {'torch'},
+    'checkpoints': {'torch', 'safetensors'},
     'registry': {'mmengine'},
-    'arguments': {'torch', 'swin_mm.layers', 'swin_mm.registry'},
+    'arguments': {'torch', 'swin_mm.checkpoints', 'swin_mm.layers', 'swin_mm.registry'},
     'backbone': {
         *('torch', 'mmengine'),
         *(f'swin_mm.{part}' for part in ('arguments', 'attention', 'checkpoints', 'layers', 'registry')),
     },
-    'compat': {'torch', 'torchvision', 'numpy', 'mmcv', 'mmengine'},
-    '__init__': {'swin_mm.compat', 'swin_mm.backbone'},
+    'classifier': {
+        *('torch', 'mmengine'),
+        *(f'swin_mm.{part}' for part in ('arguments', 'backbone', 'checkpoints', 'layers', 'registry')),
+    },
+    'loading': {'torch', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
+    'compat': {'torch', 'torchvision', 'numpy', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
+    '__init__': {'swin_mm.compat', 'swin_mm.backbone', 'swin_mm.classifier'},
 }
 # These reach mmdet and mmseg, so nothing above may reach them.
-OUTER = {'datasets', 'engine', 'inference'}
+OUTER = {'datasets', 'engine', 'inference', 'tta'}
 OPENMMLAB_MODELS = {'mmdet', 'mmseg'}
 
 

@@ -39,7 +39,8 @@ class WindowAttention(nn.Module):
     """Multi-head self-attention inside (shifted) windows, ``(B, H, W, dim)`` to ``(B, H, W, dim)``.
 
     Swin Transformer (arXiv 2103.14030), section 3.2. ``window`` and ``shift`` are (height, width) in tokens.
-    ``kernel`` is a key of ``KERNELS`` or 'auto'.
+    ``kernel`` is a key of ``KERNELS`` or 'auto'. ``cancel_shift`` is for classification alone: no shift along a side of
+    the map that one window covers (torchvision's ``shifted_window_attention``); dense models always shift.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class WindowAttention(nn.Module):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
         kernel: str = 'auto',
+        cancel_shift: bool = False,
     ):
         super().__init__()
         if kernel != 'auto' and kernel not in KERNELS:
@@ -61,7 +63,7 @@ class WindowAttention(nn.Module):
             raise ValueError(f'num_heads must divide the width of its stage, got num_heads={num_heads} width={dim}')
         self.num_heads, self.window, self.shift = num_heads, window, shift
         self.scale = (dim // num_heads) ** -0.5 if qk_scale is None else qk_scale
-        self.attn_drop = attn_drop
+        self.attn_drop, self.cancel_shift = attn_drop, cancel_shift
         self.kernel = KERNELS['sdpa' if kernel == 'auto' else kernel]
 
         rows = (2 * window[0] - 1) * (2 * window[1] - 1)
@@ -81,7 +83,11 @@ class WindowAttention(nn.Module):
         # A padding token is zero before the qkv layer, so its q, k, v are that layer's bias.
         pad = None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
         dropout = self.attn_drop if self.training else 0.0
-        x = self.kernel(qkv, self.bias(), pad, self.window, self.shift, self.scale, dropout)
+        shift = self.shift
+        if self.cancel_shift:
+            sides = zip(shift, self.window, x.shape[1:3], strict=True)
+            shift = tuple(0 if window >= size else step for step, window, size in sides)
+        x = self.kernel(qkv, self.bias(), pad, self.window, shift, self.scale, dropout)
         return self.proj_drop(self.proj(x))
 
     def extra_repr(self) -> str:

@@ -2,7 +2,8 @@
 
 mmengine 0.10.7 saves its log as ``HistoryBuffer`` objects, best scores as NumPy scalars and scheduler methods by name,
 and PyTorch >= 2.6 refuses such a file. Nothing is allow-listed here: what is saved is made plain, and the log is
-rebuilt on resume.
+rebuilt on resume. Files and URLs are read by `swin_mm.checkpoints.files`, which knows more formats than mmengine, names
+what is wrong with a file, and verifies a download before it opens it.
 """
 
 import functools
@@ -19,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub, print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from ..checkpoints import files
 from .rebind import rebind
 
 # Sets and complex numbers are not among them: PyTorch 2.5 refuses both.
@@ -30,9 +32,10 @@ WEIGHTS_ONLY = None if torch.__version__ >= '2.6' else True
 
 
 def install() -> None:
-    """Make plain what mmengine saves; let mmengine load weights only."""
+    """Make plain what mmengine saves; let mmengine load weights only, from more kinds of files."""
     _save_plain()
     _load_weights_only()
+    _read_files()
 
 
 def plain(value: Any) -> Any:
@@ -134,6 +137,22 @@ class _WeightsOnlyTorch:
 
 
 def _load_weights_only() -> None:
+    # What is left of its loads to itself: storage backends such as s3://.
     mmengine_checkpoint.torch = _WeightsOnlyTorch()
-    # For a URL this is torch.hub.load_state_dict_from_url, which loads anything by default, in PyTorch 2.14 too.
-    mmengine_checkpoint.load_url = functools.partial(mmengine_checkpoint.load_url, weights_only=WEIGHTS_ONLY)
+
+
+def _read_files() -> None:
+    """``init_cfg``, ``load_from``, ``resume`` and mmengine's model zoos find the files by themselves, and read ours."""
+
+    def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+        return files.read(filename, map_location or 'cpu')
+
+    def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
+        # Every process asks, one downloads and the others wait for it: see `downloads.fetch`.
+        return files.read(filename, map_location or 'cpu')
+
+    # mmengine shows the part of their names after `load_from_`.
+    loader = mmengine_checkpoint.CheckpointLoader
+    for prefixes, function in (('', load_from_local), (('http://', 'https://'), load_from_http)):
+        rebind(getattr(mmengine_checkpoint, function.__name__), function)
+        loader.register_scheme(prefixes, function, force=True)

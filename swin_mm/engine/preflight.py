@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlparse
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..checkpoints import downloads
+
 # They write their data on first use, so nothing of theirs can be missing.
-SELF_MADE = ('ShapesDataset', 'swin_mm.ShapesDataset')
-SELF_MADE_RECIPE = 'configs/mask_rcnn_swin_pico_shapes.py'
+SELF_MADE = ('ShapesDataset', 'ShapesSegDataset')
+SELF_MADE_RECIPES = {'mmdet': 'configs/mask_rcnn_swin_pico_shapes.py', 'mmseg': 'configs/upernet_swin_pico_shapes.py'}
+FOLDERS = {'img': 'image folder', 'img_path': 'image folder', 'seg_map_path': 'label folder'}
 DOWNLOAD_TIMEOUT = 10  # seconds
 
 
@@ -82,7 +83,7 @@ def check_inputs(cfg: Config, training: bool) -> None:
     """Raises PreflightError with every file that training or testing ``cfg`` needs and misses, and with what helps.
 
     Paths are relative to the working directory. Files behind a storage backend (``backend_args``, ``s3://``) are not
-    looked for; a URL counts as missing when it is neither in torch.hub's cache nor reachable.
+    looked for; a URL counts as missing when it is neither in the cache nor reachable.
     """
     data: dict[str, str] = {}
     for file, setting in _missing_data(cfg, ('train', 'val') if training else ('test',)):
@@ -95,9 +96,47 @@ def check_inputs(cfg: Config, training: bool) -> None:
     lines.append(f'Relative paths start at the working directory, {Path.cwd()}.')
     if data:
         lines.append('Data: put it there, or say where it is with --cfg-options data_root=FOLDER')
-        lines.append(f'      or take {SELF_MADE_RECIPE}, whose pictures are drawn on the spot')
+        recipe = SELF_MADE_RECIPES.get(cfg.get('default_scope'), SELF_MADE_RECIPES['mmdet'])
+        lines.append(f'      or take {recipe}, whose pictures are drawn on the spot')
     lines += [f'Weights: {advice}' for _, advice in weights]
     raise PreflightError('\n'.join(lines))
+
+
+def check_label_classes(cfg: Config) -> None:
+    """Raises PreflightError where ``swin_mm.LoadLabels`` lets other classes pass than the model tells apart.
+
+    The model may stand in a ``tta_model``.
+    """
+    model = cfg.get('model') or {}
+    heads = model.get('module', model).get('decode_head') or {}
+    predicted = (heads[-1] if isinstance(heads, list | tuple) else heads).get('num_classes')
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for key, step in settings_within(cfg.get(loader) or {}, loader):
+            if _is(step, 'LoadLabels') and predicted is not None and step.get('num_classes') != predicted:
+                raise PreflightError(
+                    f'num_classes must be that of the data set everywhere, got {step.get("num_classes")} in {key} '
+                    f'(LoadLabels) and {predicted} in model.decode_head'
+                )
+
+
+def datasets_in(dataset: dict) -> Iterator[dict]:
+    """The data sets inside RepeatDataset, ConcatDataset and other wrappers."""
+    inner = [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets')
+    if inner is None:
+        yield dataset
+    for item in inner or []:
+        yield from datasets_in(item)
+
+
+def settings_within(settings: Any, key: str) -> Iterator[tuple[str, dict]]:
+    """(option, dict) for ``settings``, which the option ``key`` names, and for every dict in it, at any depth."""
+    if isinstance(settings, dict):
+        yield key, settings
+        for name, item in settings.items():
+            yield from settings_within(item, f'{key}.{name}')
+    elif isinstance(settings, list | tuple):
+        for i, item in enumerate(settings):
+            yield from settings_within(item, f'{key}.{i}')
 
 
 def batch_advice(cfg: Config, world_size: int) -> str | None:
@@ -129,8 +168,8 @@ def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, st
         if cfg.get(f'{loop}_cfg') is None:
             continue
         loader, evaluator = f'{loop}_dataloader', f'{loop}_evaluator'
-        for dataset in _leaves((cfg.get(loader) or {}).get('dataset') or {}):
-            if dataset.get('type') in SELF_MADE:
+        for dataset in datasets_in((cfg.get(loader) or {}).get('dataset') or {}):
+            if _is(dataset, *SELF_MADE):
                 made.append(os.path.join(dataset.get('data_root') or '', ''))
             elif not dataset.get('backend_args'):
                 yield from ((file, loader) for file in _missing_in(dataset))
@@ -139,15 +178,6 @@ def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, st
             path = metric.get('ann_file')
             if path and not metric.get('backend_args') and not path.startswith(tuple(made)) and not _exists(path):
                 yield f'annotation file {path}', evaluator
-
-
-def _leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside RepeatDataset, ConcatDataset and other wrappers."""
-    inner = [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets')
-    if inner is None:
-        yield dataset
-    for item in inner or []:
-        yield from _leaves(item)
 
 
 def _missing_in(dataset: dict) -> Iterator[str]:
@@ -161,11 +191,16 @@ def _missing_in(dataset: dict) -> Iterator[str]:
         path = os.path.join(root, prefix or '')
         if not path or '://' in path:
             continue
-        name = 'image folder' if kind.startswith('img') else f'{kind} folder'
+        name = FOLDERS.get(kind, f'{kind} folder')
         if not os.path.isdir(path):
             yield f'{name} {path}'
         elif not os.listdir(path):
             yield f'{name} {path}, which is empty'
+
+
+def _is(settings: dict, *names: str) -> bool:
+    """Whether ``settings`` build a class of one of these names, of whatever scope."""
+    return str(settings.get('type')).rpartition('.')[2] in names
 
 
 def _exists(path: str) -> bool:
@@ -177,33 +212,26 @@ def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
     wanted = []
     if cfg.get('load_from'):
         wanted.append(('checkpoint', cfg.load_from, 'or name another file'))
-    for key, source in _pretrained(cfg.get('model') or {}, 'model') if initial else ():
+    for key, source in _pretrained(cfg.get('model') or {}) if initial else ():
         wanted.append((f'weights of {key}:', source, f'or start from random ones with --cfg-options {key}=None'))
     for what, source, advice in wanted:
         if not source.startswith(('http://', 'https://')):
             if not _exists(source):
                 yield f'{what} {source}', f'put the file at {source}, {advice}'
             continue
-        cached = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(source).path))
-        reason = None if cached.is_file() else _unreachable(source)
+        target = downloads.cached(source)
+        reason = None if target.is_file() else _unreachable(source)
         if reason:
-            yield f'{what} {source} ({reason})', f'put the downloaded file at {cached}, {advice}'
+            yield f'{what} {source} ({reason})', f'put the downloaded file at {target}, {advice}'
 
 
-def _pretrained(settings: Any, key: str) -> Iterator[tuple[str, str]]:
-    """(option, path or URL) of all weights that the modules under ``settings`` start from."""
-    if isinstance(settings, list | tuple):
-        for i, item in enumerate(settings):
-            yield from _pretrained(item, f'{key}.{i}')
-    if not isinstance(settings, dict):
-        return
-    if settings.get('type') == 'Pretrained' and isinstance(settings.get('checkpoint'), str):
-        yield key, settings['checkpoint']
-        return
-    for name, item in settings.items():
-        if name == 'pretrained' and isinstance(item, str):
-            yield f'{key}.{name}', item
-        yield from _pretrained(item, f'{key}.{name}')
+def _pretrained(model: dict) -> Iterator[tuple[str, str]]:
+    """(option, path or URL) of all weights that the modules of ``model`` start from."""
+    for key, part in settings_within(model, 'model'):
+        if part.get('type') == 'Pretrained' and isinstance(part.get('checkpoint'), str):
+            yield key, part['checkpoint']
+        if isinstance(part.get('pretrained'), str):
+            yield f'{key}.pretrained', part['pretrained']
 
 
 def _unreachable(url: str) -> str | None:

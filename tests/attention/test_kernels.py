@@ -72,7 +72,7 @@ def test_kernel_equals_loops_over_tokens(kernel, size, window, shift, pad):
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('window', WINDOWS, ids=str)
 def test_kernel_equals_reference(kernel, window, dtype):
-    """In value and gradients; maps smaller than a window, odd ones, multiples; shift, pad and a bias that learns or not."""
+    """In value and gradients; maps smaller than a window, odd, multiples; shift, pad, a bias that learns or not."""
     if kernel == 'reference' and dtype == torch.float64:
         pytest.skip('the reference in float64 is what the others are compared with')
     sizes = [(window[0] - 3, window[1] - 2), (window[0] + 6, window[1] + 4), (2 * window[0], window[1])]

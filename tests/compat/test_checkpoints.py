@@ -17,6 +17,10 @@ from mmengine.runner.checkpoint import load_from_http
 from torch import nn
 from torch.utils.data import Dataset
 
+from swin_mm.checkpoints.downloads import cached
+
+ADDRESS = 'https://localhost/weights.pth'
+
 
 class Numbers(Dataset):
     """Eight pairs; its description holds what a file of weights may not."""
@@ -188,7 +192,7 @@ def from_file(file):
 
 
 def from_url(file):
-    return load_from_http(f'https://localhost/{file.name}')  # in the cache already
+    return load_from_http(ADDRESS)  # in the cache already
 
 
 def by_an_mmengine_that_falls_back(file):
@@ -198,12 +202,11 @@ def by_an_mmengine_that_falls_back(file):
 
 @pytest.mark.parametrize('load', [from_file, from_url, by_an_mmengine_that_falls_back])
 def test_mmengine_runs_no_code_from_a_checkpoint(tmp_path, monkeypatch, load):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    cache, trace = tmp_path / 'hub' / 'checkpoints', tmp_path / 'trace'
-    cache.mkdir(parents=True)
-    torch.save(dict(state_dict={}, attack=Attack(trace)), cache / 'weights.pth')
-    with pytest.raises(pickle.UnpicklingError, match='Weights only load failed'):
-        load(cache / 'weights.pth')
+    monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path))
+    trace, file = tmp_path / 'trace', cached(ADDRESS)
+    torch.save(dict(state_dict={}, attack=Attack(trace)), file)
+    with pytest.raises((ValueError, pickle.UnpicklingError), match=r'pathlib|Weights only load failed'):
+        load(file)
     assert not trace.exists()
-    torch.load(cache / 'weights.pth', weights_only=False)
+    torch.load(file, weights_only=False)
     assert trace.exists(), 'the attack works'

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from swin_mm.checkpoints.downloads import cached
 from swin_mm.engine import preflight
 from swin_mm.engine.preflight import (
     PreflightError,
@@ -42,7 +43,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 def read(tmp_path, monkeypatch):
     """Reads ``TEXT`` as a config, in a working directory where everything that it names is there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path / 'cache'))
     for name in ('train', 'val', 'test'):
         (tmp_path / 'data/coco' / name).mkdir(parents=True)
         (tmp_path / 'data/coco' / name / '1.jpg').touch()
@@ -149,14 +150,13 @@ def test_reachable_url_passes(read, url, answer):
 
 
 def test_unreachable_url_passes_from_the_cache_only(read, url, tmp_path):
-    cache = tmp_path / 'torch/hub/checkpoints'
     for address, reason in ((f'{url}/404/swin.pth', '404'), ('http://127.0.0.1:1/swin.pth', 'not reachable')):
         with pytest.raises(PreflightError) as caught:
             check_inputs(read(load_from=address), True)
         assert reason in str(caught.value)
-        assert str(cache / 'swin.pth') in str(caught.value)
-    cache.mkdir(parents=True)
-    (cache / 'swin.pth').touch()
+        assert str(tmp_path / 'cache' / cached(address).name) in str(caught.value)
+    (tmp_path / 'cache').mkdir()
+    cached('http://127.0.0.1:1/swin.pth').touch()
     check_inputs(read(load_from='http://127.0.0.1:1/swin.pth'), True)
 
 

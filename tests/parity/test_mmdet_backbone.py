@@ -2,17 +2,16 @@
 
 import pytest
 import torch
-from convert import to_mmdet, to_official
+from equal_weights import build_pair, copy_weights, drop_in, randomize
 
 from swin_mm import SwinTransformer
+from swin_mm.checkpoints import from_official, to_official
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 from mmdet.models.backbones.swin import SwinTransformer as MMDetSwin
 from mmdet.models.backbones.swin import swin_converter
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from mmseg.models.backbones.swin import SwinTransformer as MMSegSwin
 
 RECIPES = [
@@ -22,39 +21,10 @@ RECIPES = [
 SMALL = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4), drop_path_rate=0.0)
 
 
-def randomize(net):
-    """As if trained: matrices stay small, but no norm does nothing, no bias is zero, and tables of biases matter."""
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            scale = 0.5 if 'table' in name else 0.2 if parameter.ndim == 1 else 0.02
-            parameter += scale * torch.randn_like(parameter)
-    return net
-
-
-def copy_weights(ours: SwinTransformer, stock: torch.nn.Module) -> None:
-    """Writes our weights into OpenMMLab's module; only its derived indices stay as they are."""
-    missing, unexpected = stock.load_state_dict(to_mmdet(ours.state_dict()), strict=False)
-    assert unexpected == []
-    assert all(name.endswith('relative_position_index') for name in missing)
-
-
 @pytest.mark.parametrize(('scope', 'recipe'), RECIPES)
 def test_two_lines_are_a_drop_in(tmp_path, scope, recipe):
     """A whole model from the registries; Swin-T at 427x640, where all four stages are padded."""
-    config = tmp_path / 'ours.py'
-    config.write_text(f"_base_ = '{scope}::{recipe}'\nmodel = dict(backbone=dict(type='swin_mm.SwinTransformer'))\n")
-    stock_backbone = Config.fromfile(_same_with_stock_type(config)).model.backbone
-    assert stock_backbone.type == 'SwinTransformer'
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(Config.fromfile(config).model)
-        stock = MODELS.build(stock_backbone)
-    ours = model.backbone
-    assert type(ours) is SwinTransformer
-    assert type(stock) is {'mmdet': MMDetSwin, 'mmseg': MMSegSwin}[scope]
-
-    copy_weights(randomize(ours), stock)
-    ours.eval()
-    stock.eval()
+    ours, stock = (model.eval().backbone for model in build_pair(scope, *drop_in(tmp_path, scope, recipe)))
     image = torch.randn(1, 3, 427, 640)
     with torch.no_grad():
         for got, want in zip(ours(image), stock(image), strict=True):
@@ -62,31 +32,10 @@ def test_two_lines_are_a_drop_in(tmp_path, scope, recipe):
             assert (got - want).abs().max() < 1e-5 * want.std()
 
 
-def _same_with_stock_type(config):
-    stock = config.with_name('stock.py')
-    stock.write_text(config.read_text().splitlines()[0])
-    return stock
-
-
-@pytest.mark.parametrize('stock_class', [MMDetSwin, MMSegSwin], ids=['mmdet', 'mmseg'])
-def test_conversion_is_bitwise_in_both_directions(stock_class):
-    stock = randomize(stock_class(**SMALL, use_abs_pos_embed=True, pretrain_img_size=(32, 48)))
-    state = stock.state_dict()
-    official = to_official(state, (8, 12))
-    back = to_mmdet(official)
-    assert list(back) == list(state)
-    assert all(torch.equal(back[name], value) for name, value in state.items())
-
-    ours = SwinTransformer(**SMALL, use_abs_pos_embed=True, pretrain_img_size=(32, 48))
-    ours.load_state_dict(official, strict=True)
-    again = to_official(to_mmdet(ours.state_dict()), (8, 12))
-    assert all(torch.equal(again[name], value) for name, value in ours.state_dict().items())
-
-
 def test_conversion_is_that_of_mmdet():
     state = randomize(SwinTransformer(**SMALL)).state_dict()
     want = {name.removeprefix('backbone.'): value for name, value in swin_converter(state).items()}
-    got = to_mmdet(state)
+    got = {name: value for name, value in from_official(state, 'mmdet').items() if not name.endswith('_index')}
     assert got.keys() == want.keys()
     assert all(torch.equal(got[name], value) for name, value in want.items())
 

@@ -1,0 +1,176 @@
+"""State dicts of any dialect under the official names and layouts, and back: names, patch merging, queries, tables.
+
+Bitwise in both directions. What is no part of the backbone, such as the heads of a detector, passes as it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from .dialects import DERIVED, CheckpointError, Dialect, by_name, locate, swap
+
+EMBEDDING = 'absolute_pos_embed'
+Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names
+
+
+def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None) -> dict[str, Tensor]:
+    """``state`` of a backbone, a classifier or a whole model, as the official code names and orders it.
+
+    A backbone or classifier comes without prefix (``layers.0...``, ``norm.``, ``head.``); in a whole model the backbone
+    stands under ``backbone.`` and other keys are untouched. Left out are derived buffers, and beside a backbone that is
+    being pretrained its other branches and decoder. ``grid`` (rows, columns) is that of an absolute position embedding
+    which is flat in ``state``; None for a square one. Raises CheckpointError.
+    """
+    dialect, prefix, inside, outside = split(state)
+    official = backbone_to_official(inside, dialect, grid)
+    if 'backbone.' in prefix and not all(key.startswith((dialect.head, 'head.')) for key in outside):
+        return {f'backbone.{key}': value for key, value in official.items()} | outside
+    head = {swap(key, [(dialect.head, 'head.')]): value for key, value in outside.items()}
+    head = {key: value for key, value in head.items() if key.startswith('head.')}
+    if head and dialect.name == 'mmdet' and 'norm2.weight' not in official:
+        # mmpretrain's classifiers have the norm before the head where the last map's norm stands.
+        official = {swap(key, [('norm3.', 'norm.')]): value for key, value in official.items()}
+    return official | head
+
+
+def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor]:
+    """Official ``state`` (as `to_official` returns it) in the dialect of that name: 'mmdet', 'mmseg', 'timm', ...
+
+    With the derived index where the library's own state dict has one, so that it loads strictly there. Raises
+    CheckpointError for what the dialect has no place for.
+    """
+    to = by_name(dialect)
+    source, _, inside, outside = split(state)
+    if source.name != 'official':
+        raise CheckpointError(f'state must be official, got {source.name}: pass it through to_official first')
+    if outside:
+        return _beside(to, 'backbone.', backbone_from_official(inside, to)) | outside
+    head = {key: inside.pop(key) for key in list(inside) if key.startswith('head.')}
+    if head and dialect == 'mmpretrain':
+        inside = {swap(key, [('norm.', 'norm3.')]): value for key, value in inside.items()}
+    backbone = _beside(to, to.shell if head else '', backbone_from_official(inside, to))
+    return backbone | {swap(key, [('head.', to.head)]): value for key, value in head.items()}
+
+
+def _beside(dialect: Dialect, prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` under ``prefix``; transformers >= 5 holds the maps' norms beside its ``swin.``, not in it."""
+    norms = dialect.name == 'hf5' and any(key.startswith('hidden_states_norms.') for key in state)
+    shell = f'{prefix}{dialect.shell}' if norms else prefix
+    return {(prefix if key.startswith('hidden_states_norms.') else shell) + key: value for key, value in state.items()}
+
+
+def split(state: Mapping[str, Tensor]) -> tuple[Dialect, str, dict[str, Tensor], dict[str, Tensor]]:
+    """The dialect, the backbone's prefix, its tensors without prefix, and all others; raises as `locate` does."""
+    dialect, prefix = locate(state)
+    parent = prefix.removesuffix(dialect.shell)
+    inside, outside = {}, {}
+    for key, value in state.items():
+        if key.startswith(prefix):
+            # transformers >= 5 writes a backbone's last norm with a prefix that its other names do not have
+            inside[key[len(prefix) :].removeprefix(dialect.shell)] = value
+        elif key.startswith(f'{parent}hidden_states_norms.'):
+            inside[key[len(parent) :]] = value
+        else:
+            outside[key] = value
+    return dialect, prefix, inside, outside
+
+
+def backbone_to_official(
+    state: Mapping[str, Tensor], dialect: Dialect, grid: tuple[int, int] | None = None
+) -> dict[str, Tensor]:
+    """A backbone's tensors, whose names have no prefix, as the official code names and orders them."""
+    heads = [('head.fc.', 'head.'), (dialect.head, 'head.')]  # timm < 0.9 had both names
+    outer = heads + [(theirs, official) for official, theirs in dialect.other_starts]
+    blocks = [(theirs, official) for official, theirs in dialect.block_starts]
+    inner = [(theirs, official) for official, theirs in dialect.block]
+    result = {}
+    for key, value in _joined(state, dialect).items():
+        if key.endswith(DERIVED):
+            continue
+        name = _rename(key, blocks, inner, outer)
+        if dialect.unfolded and '.downsample.' in name:
+            value = _merging(key, value, (-1, 2, 2))  # channels, row, column
+        elif name == EMBEDDING and value.ndim == 3:
+            value = _unflattened(key, value, grid)
+        if name in result:
+            raise CheckpointError(f'the checkpoint holds {name} twice, once as {key}')
+        result[name] = value
+    return result
+
+
+def backbone_from_official(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """The inverse of `backbone_to_official`, with the derived index where the dialect's own files hold it."""
+    if not dialect.map_norm and (norms := [key for key in state if key[:4] == 'norm' and key[4:5].isdigit()]):
+        raise CheckpointError(f'{dialect.name} has no norms of maps: leave out {", ".join(norms)}')
+    if EMBEDDING in state and not dialect.map_norm:
+        raise CheckpointError(f'{dialect.name} has no absolute position embedding: it has no place for {EMBEDDING}')
+    result = {}
+    for name, value in state.items():
+        if dialect.unfolded and '.downsample.' in name:
+            value = _merging(name, value, (2, 2, -1))  # column, row, channels
+        elif name == EMBEDDING and dialect.flat_embedding:
+            value = value.flatten(2).mT.contiguous()
+        key = _rename(name, dialect.block_starts, dialect.block, dialect.other_starts)
+        if dialect.qkv and '.attn.qkv.' in name:
+            block, _, kind = name.rpartition('.attn.qkv.')
+            block = swap(block, dialect.block_starts)
+            parts = [part.clone() for part in value.chunk(3)]
+            result.update({f'{block}.{start}{kind}': part for start, part in zip(dialect.qkv, parts, strict=True)})
+            continue
+        result[key] = value
+        if dialect.index and name.endswith('relative_position_bias_table') and (index := _index(value)) is not None:
+            result[key.replace('bias_table', 'index')] = index if dialect.index == 2 else index.flatten()
+    return result
+
+
+def _rename(key: str, blocks: Pairs, inner: Pairs, outer: Pairs) -> str:
+    """``key`` with the start of a block's name and of its part replaced, or else the start of the whole."""
+    for old, new in blocks:
+        if key.startswith(old):
+            number, dot, rest = key[len(old) :].partition('.')
+            if number.isdigit():
+                return f'{new}{number}{dot}{swap(rest, inner)}'
+    return swap(key, outer)
+
+
+def _merging(key: str, value: Tensor, order: tuple[int, int, int]) -> Tensor:
+    """What is in ``order`` along the inputs of patch merging, reversed: (channel, row, column) or the other way."""
+    if value.ndim == 0 or value.shape[-1] % 4:
+        raise CheckpointError(f'{key} must hold four tokens of equal width, got shape {tuple(value.shape)}')
+    return value.unflatten(-1, order).transpose(-3, -1).flatten(-3)
+
+
+def _unflattened(key: str, value: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """Absolute position embedding ``(1, H * W, C)`` as ``(1, C, H, W)``; square unless ``grid`` has its size."""
+    tokens = value.shape[1]
+    if grid is None or grid[0] * grid[1] != tokens:
+        grid = (isqrt(tokens),) * 2
+    if grid[0] * grid[1] != tokens:
+        raise CheckpointError(f'{key} must be of a square image or of pretrain_img_size, got {tokens} positions')
+    return value.mT.unflatten(-1, grid).contiguous()
+
+
+def _joined(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """``state`` with one tensor for queries, keys and values, under the name that the table knows."""
+    result = dict(state)
+    fused = swap('attn.qkv.', dialect.block)
+    for name in {key.replace(start, fused) for start in dialect.qkv for key in state if start in key}:
+        keys = [name.replace(fused, start) for start in dialect.qkv]
+        shapes = {key: tuple(state[key].shape) if key in state else None for key in keys}
+        if None in shapes.values() or len(set(shapes.values())) > 1:
+            raise CheckpointError(f'queries, keys and values must be there and of one shape, got {shapes}')
+        result[name] = torch.cat([result.pop(key) for key in keys])
+    return result
+
+
+def _index(table: Tensor) -> Tensor | None:
+    """``(N, N)`` rows of the bias table of a square window; None if it is not square."""
+    side = isqrt(table.shape[0])
+    if side * side != table.shape[0] or side % 2 == 0:
+        return None
+    window = (side + 1) // 2
+    places = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    offsets = places[:, None] - places[None] + window - 1
+    return offsets[..., 0] * side + offsets[..., 1]

@@ -1,0 +1,248 @@
+"""The dialects in which public Swin checkpoints are written, as tables, and how to tell them apart by their keys.
+
+The official names stand on the left, a library's on the right. One name means one tensor, so a table serves both
+directions; what differs besides names is in the flags of `Dialect`.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+STAGES = range(4)
+
+# What is computed from the arguments and stands in some files all the same.
+DERIVED = ('relative_position_index', 'attn_mask', 'relative_coords_table')
+
+# What a dialect is recognised by: norms and MLPs have the same names in several.
+ATTENTION = ('attn.relative_position_bias_table', 'attn.qkv.', 'attn.proj.')
+
+V2 = re.compile(r'\b(attn|attention)\.(w_msa\.|self\.)?(logit_scale|cpb_mlp|rpe_mlp|continuous_position_bias_mlp)\b')
+
+# Where a backbone usually stands: decides if the same file holds another one, say the momentum branch of MoBY.
+USUAL = re.compile(r'(module\.)?(model\.)?(backbone\.)?(bottom_up\.)?(swin\.)?(encoder\.)?')
+
+
+class CheckpointError(ValueError, RuntimeError):
+    """Says why weights are not loaded: a ValueError, and the RuntimeError that ``load_state_dict`` raises."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a family of libraries writes what the official detection code writes otherwise.
+
+    In the templates {i} is the stage, {next} the one after it, {odd} and {even} are torchvision's 2i + 1 and 2i + 2.
+    ``stem``, ``block``: (official, theirs) starts of names, in the backbone and inside a block.
+    ``map_norm``, ``last_norm``: output norm of a stage, and of a classifier; None where there is none.
+    ``head``: the classifier; it stands beside the backbone, which then has the prefix ``shell``.
+    ``unfolded``: patch merging is ordered as ``nn.Unfold`` does it: channel, row, column.
+    ``qkv``: starts of the names, inside a block, of three layers for queries, keys and values; empty for one layer.
+    ``index``: dimensions of the derived ``relative_position_index`` that their state dict holds; 0 for none.
+    ``flat_embedding``: an absolute position embedding is (1, H * W, C).
+    """
+
+    name: str
+    libraries: str
+    blocks: str = 'layers.{i}.blocks.'
+    downsample: str = 'layers.{i}.downsample.'
+    map_norm: str | None = None
+    last_norm: str = 'norm.'
+    head: str = 'head.'
+    shell: str = ''
+    stem: tuple[tuple[str, str], ...] = ()
+    block: tuple[tuple[str, str], ...] = ()
+    unfolded: bool = False
+    qkv: tuple[str, ...] = ()
+    index: int = 0
+    flat_embedding: bool = False
+
+    @cached_property
+    def block_starts(self) -> tuple[tuple[str, str], ...]:
+        """(official, theirs) start of the names of a stage's blocks, up to the block's number."""
+        return tuple((f'layers.{i}.blocks.', _fill(self.blocks, i)) for i in STAGES)
+
+    @cached_property
+    def other_starts(self) -> tuple[tuple[str, str], ...]:
+        """(official, theirs) starts of names outside the blocks, the longest first."""
+        pairs = [*self.stem, ('norm.', self.last_norm)]
+        for i in STAGES:
+            pairs.append((f'layers.{i}.downsample.', _fill(self.downsample, i)))
+            if self.map_norm:
+                pairs.append((f'norm{i}.', _fill(self.map_norm, i)))
+        return tuple(pairs)
+
+    @cached_property
+    def block_key(self) -> re.Pattern:
+        """Matches the key of an attention layer's tensor, after any prefix."""
+        starts = '|'.join(re.escape(theirs) for _, theirs in self.block_starts)
+        inside = [swap(part, self.block) for part in ATTENTION if not (self.qkv and part == 'attn.qkv.')]
+        inside += self.qkv
+        return re.compile(rf'(?P<prefix>(.*\.)?)({starts})\d+\.({"|".join(map(re.escape, inside))})')
+
+
+def _fill(template: str, stage: int) -> str:
+    return template.format(i=stage, next=stage + 1, odd=2 * stage + 1, even=2 * stage + 2)
+
+
+def swap(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """``name`` with the start that is the first of a pair replaced by the second; as it is if there is none."""
+    return next((new + name[len(old) :] for old, new in pairs if name.startswith(old)), name)
+
+
+# Hugging Face's layers around the attention, the same in all versions.
+_HF = dict(
+    blocks='encoder.layers.{i}.blocks.',
+    downsample='encoder.layers.{i}.downsample.',
+    map_norm='hidden_states_norms.stage{next}.',
+    last_norm='layernorm.',
+    head='classifier.',
+    shell='swin.',
+    stem=(
+        ('patch_embed.proj.', 'embeddings.patch_embeddings.projection.'),
+        ('patch_embed.norm.', 'embeddings.norm.'),
+        ('absolute_pos_embed', 'embeddings.position_embeddings'),
+        ('mask_token', 'embeddings.mask_token'),
+    ),
+    flat_embedding=True,
+)
+_HF_BLOCK = (('norm1.', 'layernorm_before.'), ('norm2.', 'layernorm_after.'))
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect(
+            'official',
+            'Microsoft, the official detectors and segmentors, detectron2, SimMIM, MoBY, timm < 0.9',
+            map_norm='norm{i}.',
+        ),
+        Dialect(
+            'timm',
+            'timm >= 0.9',
+            downsample='layers.{next}.downsample.',
+            head='head.fc.',
+        ),
+        Dialect(
+            'mmdet',
+            'mmdet, mmseg, mmpretrain',
+            blocks='stages.{i}.blocks.',
+            downsample='stages.{i}.downsample.',
+            map_norm='norm{i}.',
+            head='head.fc.',
+            shell='backbone.',
+            stem=(('patch_embed.proj.', 'patch_embed.projection.'),),
+            block=(('attn.', 'attn.w_msa.'), ('mlp.fc1.', 'ffn.layers.0.0.'), ('mlp.fc2.', 'ffn.layers.1.')),
+            unfolded=True,
+            index=2,
+            flat_embedding=True,
+        ),
+        Dialect(
+            'torchvision',
+            'torchvision',
+            blocks='features.{odd}.',
+            downsample='features.{even}.',
+            stem=(('patch_embed.proj.', 'features.0.0.'), ('patch_embed.norm.', 'features.0.2.')),
+            block=(('mlp.fc1.', 'mlp.0.'), ('mlp.fc2.', 'mlp.3.')),
+            index=1,
+        ),
+        Dialect(
+            'hf',
+            'files of Hugging Face transformers, any version',
+            **_HF,
+            block=(
+                *_HF_BLOCK,
+                ('attn.proj.', 'attention.output.dense.'),
+                ('attn.', 'attention.self.'),
+                ('mlp.fc1.', 'intermediate.dense.'),
+                ('mlp.fc2.', 'output.dense.'),
+            ),
+            qkv=('attention.self.query.', 'attention.self.key.', 'attention.self.value.'),
+            index=2,
+        ),
+        Dialect(
+            'hf5',
+            'state dicts of transformers >= 5, which writes other names than it holds',
+            **_HF,
+            block=(
+                *_HF_BLOCK,
+                ('attn.relative', 'attention.relative_position_bias.relative'),
+                ('attn.proj.', 'attention.o_proj.'),
+            ),
+            qkv=('attention.q_proj.', 'attention.k_proj.', 'attention.v_proj.'),
+        ),
+    )
+}
+ALIASES = {'mmseg': 'mmdet', 'mmpretrain': 'mmdet', 'microsoft': 'official', 'detectron2': 'official'}
+
+
+def by_name(name: str) -> Dialect:
+    """The dialect of that name or alias; raises CheckpointError for another."""
+    try:
+        return DIALECTS[ALIASES.get(name, name)]
+    except KeyError:
+        raise CheckpointError(f'dialect must be one of {[*DIALECTS, *ALIASES]}, got {name!r}') from None
+
+
+def recognise(state: Iterable[str]) -> str:
+    """Name of the dialect that the keys of ``state`` are written in, whatever their prefix.
+
+    Raises CheckpointError, naming keys, for none, for two at once and for Swin Transformer V2.
+    """
+    return locate(state)[0].name
+
+
+def locate(state: Iterable[str]) -> tuple[Dialect, str]:
+    """The dialect of ``state`` and the prefix under which the backbone stands in it; raises as `recognise` does."""
+    keys = list(state)
+    if v2 := next(filter(V2.search, keys), None):
+        raise CheckpointError(f'the checkpoint is of Swin Transformer V2, which is not supported yet: it holds {v2}')
+    found: dict[str, dict[str, str]] = {}  # prefix: {dialect: a key}
+    for key in keys:
+        for dialect in DIALECTS.values():
+            # What is timm's is told from the official in a second step.
+            if dialect.name != 'timm' and (match := dialect.block_key.match(key)):
+                found.setdefault(match['prefix'], {}).setdefault(dialect.name, key)
+    if not found:
+        raise CheckpointError(
+            f'the checkpoint holds no block of a Swin Transformer in a known dialect ({", ".join(DIALECTS)}): '
+            f'its keys are {few(keys)}'
+        )
+    prefix = _one_prefix(found)
+    dialects = found[prefix]
+    if 'official' in dialects:
+        name = _official_or_timm([key.removeprefix(prefix) for key in keys if key.startswith(prefix)])
+        dialects[name] = dialects.pop('official')
+    if len(dialects) > 1:
+        raise CheckpointError(f'the checkpoint is written in several dialects at once: {_pairs(dialects)}')
+    return DIALECTS[next(iter(dialects))], prefix
+
+
+def _one_prefix(found: dict[str, dict[str, str]]) -> str:
+    prefixes = list(found) if len(found) == 1 else [prefix for prefix in found if USUAL.fullmatch(prefix)]
+    if len(prefixes) == 1:
+        return prefixes[0]
+    keys = {prefix or "''": next(iter(dialects.values())) for prefix, dialects in found.items()}
+    raise CheckpointError(f'the checkpoint holds several backbones, pass one: under the prefix {_pairs(keys)}')
+
+
+def _official_or_timm(keys: list[str]) -> str:
+    """timm >= 0.9 has patch merging at the start of a stage, the official code at the end of the one before."""
+    starts = {i: next((key for key in keys if key.startswith(f'layers.{i}.downsample.')), None) for i in STAGES}
+    first, last = starts[0], starts[3]
+    if first and last:
+        raise CheckpointError(f'the checkpoint is written in several dialects at once: official {first}, timm {last}')
+    if any(starts.values()) and not (first or last):
+        raise CheckpointError(
+            'the checkpoint is official or of timm, but not whole: it has neither layers.0.downsample nor '
+            f'layers.3.downsample, only {next(filter(None, starts.values()))}'
+        )
+    return 'timm' if last else 'official'
+
+
+def few(keys: Iterable[str], shown: int = 4) -> str:
+    """The first of ``keys`` as text, and how many there are."""
+    keys = list(keys)
+    return ', '.join(keys[:shown]) + (f', ... ({len(keys)} in all)' if len(keys) > shown else '')
+
+
+def _pairs(examples: dict[str, str]) -> str:
+    return ', '.join(f'{name} ({key})' for name, key in examples.items())

@@ -1,0 +1,173 @@
+"""Files of URLs: downloaded once, resumed where a download broke off, verified before anything opens them.
+
+They lie in the folder SWIN_MM_CACHE, or else in torch.hub's, and need no network from then on. Proxies are those of
+urllib: https_proxy and its like.
+"""
+
+import hashlib
+import os
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+import torch
+
+from .formats import format_of
+from .official import BY_URL
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+TIMEOUT = 30  # seconds without an answer
+ATTEMPTS = 5
+CHUNK = 1 << 20  # bytes
+# The first digits of the sha256 at the end of a name, as torch.hub and OpenMMLab have it; eight digits may be a date.
+NAMED_HASH = re.compile(r'-(?!20\d{6}\.)([0-9a-f]{8,64})\.\w+$')
+
+
+def is_url(source: str | os.PathLike) -> bool:
+    """Whether ``source`` is to be downloaded."""
+    return os.fspath(source).startswith(('http://', 'https://'))
+
+
+def cached(url: str) -> Path:
+    """Where the file of ``url`` lies once it is downloaded.
+
+    Its name is the file's own, as in torch.hub, where that tells one file from all others; as many are called
+    ``model.safetensors``, it is the whole address otherwise.
+    """
+    folder = os.environ.get('SWIN_MM_CACHE') or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    parts = urlsplit(url)
+    name = os.path.basename(parts.path)
+    if not name:
+        raise ValueError(f'{address(url)} must end in the name of a file')
+    if url not in BY_URL and not NAMED_HASH.search(name):
+        name = re.sub(r'[^\w.-]+', '-', f'{parts.hostname}{parts.path}')[-200:]
+    return Path(folder).expanduser() / name
+
+
+def address(url: str) -> str:
+    """``url`` without what may be secret in it: the query and a password."""
+    parts = urlsplit(url)
+    return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
+
+
+def fetch(url: str) -> Path:
+    """The file of ``url``, downloaded if it is not in the cache.
+
+    Raises ValueError where its sha256 is not the publisher's, or where the server sent a web page instead; OSError
+    where it cannot be had. Then nothing is in the cache under its name.
+    """
+    target = cached(url)
+    try:
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _download(url, target)
+        elif reason := _differs(url, target):
+            raise ValueError(f'{target} {reason}: delete it, and {address(url)} is downloaded again')
+    except (URLError, HTTPException, OSError) as error:
+        reason = getattr(error, 'reason', None) or error
+        raise OSError(f'{address(url)}: {reason}; a copy of the file is looked for at {target}') from error
+    return target
+
+
+def _download(url: str, target: Path) -> None:
+    part = target.with_name(f'{target.name}.part')
+    with open(part, 'ab') as file, _only_one(file):
+        if target.is_file():  # another process has been at it
+            part.unlink(missing_ok=True)
+            return
+        for _ in range(ATTEMPTS):
+            if _receive(url, file):
+                break
+        else:
+            raise OSError(f'the connection broke off {ATTEMPTS} times, the next call goes on at byte {file.tell()}')
+        file.flush()
+        try:
+            format_of(part)
+            if reason := _differs(url, part):
+                raise ValueError(reason)
+        except ValueError as error:
+            file.truncate(0)
+            raise ValueError(f'{address(url)} {error}') from None
+        os.replace(part, target)
+
+
+def _receive(url: str, file: BinaryIO) -> bool:
+    """Whether ``file`` is whole after one more request for the bytes that it lacks."""
+    start = file.seek(0, os.SEEK_END)
+    headers = {'User-Agent': 'swin_mm', **({'Range': f'bytes={start}-'} if start else {})}
+    opener = urllib.request.build_opener(_StaysEncrypted)
+    try:
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        with error:
+            if error.code != 416:
+                raise OSError(f'the server says {error.code} {error.reason}') from error
+            if whole := _whole(error.headers) == start:
+                return whole
+            file.truncate(0)  # longer than the file at the server
+            return False
+    with response:
+        if response.status == 206:
+            size = _whole(response.headers)
+        else:
+            file.truncate(0)
+            size = int(response.headers.get('Content-Length') or -1)
+        try:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+        except (HTTPException, ConnectionError, TimeoutError):
+            return False
+    return size in (-1, file.seek(0, os.SEEK_END))
+
+
+def _whole(headers: HTTPMessage) -> int:
+    """The size of the file at the server, in bytes, from ``Content-Range: bytes 3-7/8``; -1 if it does not say."""
+    size = headers.get('Content-Range', '').rpartition('/')[2]
+    return int(size) if size.isdigit() else -1
+
+
+class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection, but not from https to a connection that others can change."""
+
+    def redirect_request(self, request, file, code, message, headers, url):
+        if request.full_url.startswith('https:') and not url.startswith('https:'):
+            raise URLError(f'the server redirects from https to {address(url)}, where anybody could change the file')
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
+@contextmanager
+def _only_one(file: BinaryIO) -> Iterator[None]:
+    """Waits until no other process of this machine downloads into ``file``; closing it lets the next one in."""
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _differs(url: str, path: Path) -> str | None:
+    """How the sha256 of ``path`` differs from what the publisher says; None if it does not, or if nothing is said."""
+    weights, named = BY_URL.get(url), NAMED_HASH.search(urlsplit(url).path)
+    wanted = (weights and weights.sha256) or (named and named[1])
+    if not wanted:
+        return None
+    found = sha256(path)
+    return None if found.startswith(wanted) else f'has the sha256 {found}, which must begin with {wanted}'
+
+
+def sha256(path: Path) -> str:
+    """The 64 digits for the content of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""The weights that the authors of Swin Transformer published, as data: what they are and where they lie.
+
+Addresses are those of MODELHUB.md in microsoft/Swin-Transformer and of the README files of
+Swin-Transformer-Object-Detection and Swin-Transformer-Semantic-Segmentation; the licence is that of
+SwinTransformer/storage, which holds the files. Swin V2, MoE, MLP and RepPoints V2 files are left out.
+"""
+
+from dataclasses import dataclass
+
+RELEASES = 'https://github.com/SwinTransformer/storage/releases/download'
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published file.
+
+    ``arch`` is as for ``SwinTransformer``, ``window`` in tokens, ``image_size`` in pixels (the crop for detectors and
+    segmentors: None where pictures keep their size). ``trained_on``: data sets, in order. ``classes``: of the head.
+    ``sha256``: its first digits or all 64, None where the publisher gives none.
+    """
+
+    name: str
+    release: str
+    task: str
+    arch: str
+    window: int
+    image_size: int | None
+    trained_on: str
+    classes: int
+    sha256: str | None = None
+    licence: str = 'MIT'
+
+    @property
+    def url(self) -> str:
+        """Where the file is."""
+        return f'{RELEASES}/{self.release}/{self.name}.pth'
+
+
+def _imagenet(name: str, release: str, arch: str, window: int, image_size: int) -> Weights:
+    data, classes = 'ImageNet-1K', 1000
+    if '_22kto1k' in name:
+        data = 'ImageNet-22K, ImageNet-1K'
+    elif name.endswith('_22k'):
+        data, classes = 'ImageNet-22K', 21841
+    return Weights(name, release, 'classification', arch, window, image_size, data, classes)
+
+
+def _coco(name: str, release: str, arch: str) -> Weights:
+    return Weights(name, release, 'detection', arch, 7, None, 'ImageNet-1K, COCO', 80)
+
+
+def _ade20k(name: str, release: str, arch: str) -> Weights:
+    return Weights(name, release, 'segmentation', arch, 7, 512, 'ImageNet-1K, ADE20K', 150)
+
+
+OFFICIAL = (
+    _imagenet('swin_tiny_patch4_window7_224', 'v1.0.0', 'tiny', 7, 224),
+    _imagenet('swin_small_patch4_window7_224', 'v1.0.0', 'small', 7, 224),
+    _imagenet('swin_base_patch4_window7_224', 'v1.0.0', 'base', 7, 224),
+    _imagenet('swin_base_patch4_window12_384', 'v1.0.0', 'base', 12, 384),
+    _imagenet('swin_tiny_patch4_window7_224_22k', 'v1.0.8', 'tiny', 7, 224),
+    _imagenet('swin_small_patch4_window7_224_22k', 'v1.0.8', 'small', 7, 224),
+    _imagenet('swin_base_patch4_window7_224_22k', 'v1.0.0', 'base', 7, 224),
+    _imagenet('swin_base_patch4_window12_384_22k', 'v1.0.0', 'base', 12, 384),
+    _imagenet('swin_large_patch4_window7_224_22k', 'v1.0.0', 'large', 7, 224),
+    _imagenet('swin_large_patch4_window12_384_22k', 'v1.0.0', 'large', 12, 384),
+    _imagenet('swin_tiny_patch4_window7_224_22kto1k_finetune', 'v1.0.8', 'tiny', 7, 224),
+    _imagenet('swin_small_patch4_window7_224_22kto1k_finetune', 'v1.0.8', 'small', 7, 224),
+    _imagenet('swin_base_patch4_window7_224_22kto1k', 'v1.0.0', 'base', 7, 224),
+    _imagenet('swin_base_patch4_window12_384_22kto1k', 'v1.0.0', 'base', 12, 384),
+    _imagenet('swin_large_patch4_window7_224_22kto1k', 'v1.0.0', 'large', 7, 224),
+    _imagenet('swin_large_patch4_window12_384_22kto1k', 'v1.0.0', 'large', 12, 384),
+    _coco('mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
+    _coco('mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny'),
+    _coco('mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small'),
+    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
+    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny'),
+    _coco('cascade_mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small'),
+    _coco('cascade_mask_rcnn_swin_base_patch4_window7', 'v1.0.2', 'base'),
+    _ade20k('upernet_swin_tiny_patch4_window7_512x512', 'v1.0.1', 'tiny'),
+    _ade20k('upernet_swin_small_patch4_window7_512x512', 'v1.0.1', 'small'),
+    _ade20k('upernet_swin_base_patch4_window7_512x512', 'v1.0.1', 'base'),
+)
+BY_URL = {weights.url: weights for weights in OFFICIAL}

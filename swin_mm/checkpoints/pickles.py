@@ -1,0 +1,239 @@
+"""What pickles in checkpoints hold besides tensors, read without running anything that they name.
+
+A pickle names classes and functions and has them called. Here each of a few names stands for a harmless function of
+this file, which keeps the data and nothing else; `torch.load` refuses every other name, and so does `read_pickle`.
+Neither NumPy nor mmengine is imported, and the real ``getattr`` is out of reach.
+"""
+
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, ClassVar
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    **{'b1': torch.bool, 'u1': torch.uint8, 'i1': torch.int8, 'i2': torch.int16, 'i4': torch.int32, 'i8': torch.int64},
+    **{'f2': torch.float16, 'f4': torch.float32, 'f8': torch.float64, 'c8': torch.complex64, 'c16': torch.complex128},
+    **{'u2': torch.uint16, 'u4': torch.uint32, 'u8': torch.uint64},
+}
+
+
+class _Dtype:
+    """``numpy.dtype``: little-endian numbers."""
+
+    def __init__(self, code: str | bytes, *_: Any):
+        self.code = code.decode() if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] in ('>', b'>'):
+            raise pickle.UnpicklingError('holds big-endian numbers')
+
+
+class _Array:
+    """``numpy.ndarray``."""
+
+    tensor: Tensor
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, raw = state
+        tensor = _tensor(raw, dtype, shape[::-1] if fortran else shape)
+        self.tensor = tensor.permute(*reversed(range(len(shape)))) if fortran else tensor
+
+
+class _HistoryBuffer:
+    """A log of mmengine's."""
+
+    def __setstate__(self, state: dict) -> None:
+        self.state = state
+
+
+class _Namespace:
+    """``argparse.Namespace``: its attributes."""
+
+
+class _Config:
+    """A dict with attributes, such as ``yacs.config.CfgNode``, becomes one without."""
+
+    def __new__(cls, *items: Any) -> OrderedDict:
+        return OrderedDict(*items)
+
+
+class _Method:
+    """What ``getattr`` would have looked up: code, which no state needs."""
+
+    def __init__(self, *_: Any):
+        pass
+
+
+def _tensor(raw: bytes | str, dtype: _Dtype, shape: tuple[int, ...]) -> Tensor:
+    if dtype.code not in DTYPES:
+        raise pickle.UnpicklingError(f'holds an array of {dtype.code!r}, which is no number')
+    data = raw.encode('latin1') if isinstance(raw, str) else raw  # a string of Python 2
+    kind = DTYPES[dtype.code]
+    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
+
+
+def _new_array(*_: Any) -> _Array:
+    return _Array()
+
+
+def _array_from_buffer(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order == 'F', raw))
+    return array
+
+
+def _scalar(dtype: _Dtype, raw: bytes | str) -> complex | float | bool:
+    return _tensor(raw, dtype, ()).item()
+
+
+def _no_bytes() -> bytes:
+    """``bytes()``, as the older protocols write empty ones."""
+    return b''
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """``_codecs.encode``, as Python 2's protocol writes bytes."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'GLOBAL _codecs.encode to {encoding!r}')
+    return text.encode('latin1')
+
+
+# mmengine saves schedulers with their methods and logs with their statistics, all of them by name.
+STAND_INS: dict[str, Callable] = {
+    'numpy.dtype': _Dtype,
+    'numpy.ndarray': _Array,
+    **{f'numpy.{core}.multiarray._reconstruct': _new_array for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': _scalar for core in ('core', '_core')},
+    **{f'numpy.{core}.numeric._frombuffer': _array_from_buffer for core in ('core', '_core')},
+    'mmengine.logging.history_buffer.HistoryBuffer': _HistoryBuffer,
+    'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _Method,
+    'builtins.getattr': _Method,
+    'builtins.bytes': _no_bytes,
+    'mmengine.config.config.ConfigDict': _Config,
+    'yacs.config.CfgNode': _Config,
+    'argparse.Namespace': _Namespace,
+}
+BUILT = (_Dtype, _Array, _HistoryBuffer, _Namespace)  # may be given a state
+FOR_PLAIN_PICKLES = {**STAND_INS, 'collections.OrderedDict': OrderedDict, '_codecs.encode': _encode}
+OPCODES = ('INST', 'OBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'BINPERSID', 'NEXT_BUFFER', 'READONLY_BUFFER')
+REFUSED = {getattr(pickle, name)[0] for name in OPCODES}  # other ways to call something, or to reach outside the file
+PYTHON_2 = {'__builtin__': 'builtins'}
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def stand_ins_in_torch() -> Iterator[None]:
+    """Meanwhile ``torch.load(weights_only=True)`` takes the stand-ins for what they stand for; one thread at a time.
+
+    What the user has allow-listed under these names has to wait: half a NumPy array would fit the other half no more.
+    Does nothing before PyTorch 2.6, which takes no names for other things.
+    """
+    if torch.__version__ < '2.6':
+        yield
+        return
+    with _LOCK:
+        listed = torch.serialization.get_safe_globals()
+        others = [item for item in listed if _path(item) not in STAND_INS]
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals([*others, *((value, name) for name, value in STAND_INS.items())])
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(listed)
+
+
+def _path(listed: Any) -> str:
+    return listed[1] if isinstance(listed, tuple) else f'{listed.__module__}.{listed.__qualname__}'
+
+
+def settled(value: Any) -> Any:
+    """``value`` with data in the place of stand-ins: tensors, dicts; entries that are code are left out.
+
+    A ``HistoryBuffer`` becomes the dict that `swin_mm.compat.checkpoints` takes back into one. Dicts and lists keep
+    their identity.
+    """
+    return _settle(value, {})
+
+
+def _settle(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
+    # `done` keeps what it was given alive, so that an id stays its own; without it, lists that share lists take forever
+    if id(value) in done:
+        return done[id(value)][1]
+    result = value
+    if isinstance(value, dict | list):
+        done[id(value)] = value, value
+    if isinstance(value, dict):
+        for key in [key for key, item in value.items() if isinstance(item, _Method)]:
+            del value[key]
+        value.update({key: _settle(item, done) for key, item in value.items()})
+    elif isinstance(value, list):
+        value[:] = [_settle(item, done) for item in value]
+    elif type(value) is tuple:
+        result = tuple(_settle(item, done) for item in value)
+    elif isinstance(value, _Array):
+        result = value.tensor
+    elif isinstance(value, _Namespace):
+        result = _settle(vars(value), done)
+    elif isinstance(value, _HistoryBuffer):
+        logs = {name: _settle(value.state[f'_{name}'], done) for name in ('log_history', 'count_history')}
+        result = {**logs, 'max_length': value.state['max_length']}
+    elif isinstance(value, _Dtype | _Method):
+        result = None
+    if result is not value:
+        done[id(value)] = value, result
+    return result
+
+
+def read_pickle(file: BinaryIO) -> Any:
+    """The content of a plain pickle such as detectron2's ``.pkl``; raises UnpicklingError for any name but a few."""
+    return settled(_Unpickler(file, encoding='latin1').load())
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own, in which no name is looked up and nothing but a stand-in is called or given a state.
+
+    The one written in C would set attributes of the stand-ins themselves if a pickle asked for it.
+    """
+
+    dispatch: ClassVar[dict] = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in REFUSED}
+
+    def find_class(self, module: str, name: str) -> Callable:
+        path = f'{PYTHON_2.get(module, module)}.{name}'
+        if path not in FOR_PLAIN_PICKLES:
+            raise pickle.UnpicklingError(f'GLOBAL {path}')
+        return FOR_PLAIN_PICKLES[path]
+
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = _checked(self.stack[-1])(*arguments)
+
+    def load_newobj(self) -> None:
+        arguments = self.stack.pop()
+        cls = _checked(self.stack.pop())
+        self.append(cls.__new__(cls, *arguments))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if type(target) in BUILT and hasattr(target, '__setstate__'):
+            target.__setstate__(state)
+        elif type(target) in (*BUILT, OrderedDict) and isinstance(state, dict):
+            vars(target).update(state)
+        else:
+            raise pickle.UnpicklingError(f'GLOBAL {type(target).__name__} with a state')
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _checked(called: Any) -> Callable:
+    if not any(called is known for known in FOR_PLAIN_PICKLES.values()):
+        raise pickle.UnpicklingError(f'GLOBAL {type(called).__name__} called')
+    return called

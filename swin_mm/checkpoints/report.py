@@ -1,0 +1,80 @@
+"""What became of every key of a checkpoint: one table, and an error where too little of it fits."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .dialects import CheckpointError, few
+
+
+@dataclass
+class Report:
+    """Which tensors a backbone gets from a checkpoint, under official names; `fit` fills it in.
+
+    ``resized``, ``dropped``: key to what was done or why; ``fresh``: norms of maps, which a classifier does not have;
+    ``missing``, ``unexpected``: of the backbone alone. ``source``, ``target``: the two networks in words.
+    """
+
+    dialect: str
+    prefix: str
+    source: str
+    target: str
+    loaded: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the backbone is there and none is left over."""
+        return not (self.missing or self.unexpected)
+
+    def table(self) -> str:
+        """All of it as text, a line for each fate that occurs; the keys of a network that does not fit shortened."""
+        filled = len(self.loaded) + len(self.resized)
+        lines = [
+            ('dialect', f"{self.dialect}, prefix '{self.prefix}'"),
+            ('loaded', f'{filled} of {filled + len(self.missing)} tensors'),
+            ('resized', _counted(self.resized.values())),
+            ('starting at identity', few(self.fresh)),
+            ('dropped on purpose', _counted(self.dropped.values())),
+            ('MISSING', few(self.missing)),
+            ('UNEXPECTED', few(self.unexpected)),
+        ]
+        width = max(len(name) for name, _ in lines)
+        body = '\n'.join(f'  {name:<{width}}  {text}' for name, text in lines if text)
+        return f'Checkpoint of a Swin backbone ({self.source}):\n{body}'
+
+    def check(self, min_loaded: float) -> None:
+        """Raises CheckpointError if less than ``min_loaded`` of either network, a share of tensors, has a counterpart.
+
+        A deeper network has all that a shallow one asks for, and would be cut short without a word.
+        """
+        filled = len(self.loaded) + len(self.resized)
+        wanted, offered = filled + len(self.missing), filled + len(self.unexpected)
+        if filled >= min_loaded * max(wanted, offered):
+            return
+        raise CheckpointError(
+            f'the checkpoint ({self.dialect}; {self.source}) does not fit the backbone ({self.target}): '
+            f'{filled} of its {wanted} tensors are filled, {len(self.unexpected)} are left over; '
+            f'missing: {few(self.missing) or "none"}; unexpected: {few(self.unexpected) or "none"}. '
+            f'Choose the weights of this architecture, or set min_loaded=0 in the backbone if this is meant'
+        )
+
+
+def network(state: Mapping[str, Tensor]) -> str:
+    """Width and depths of the official ``state``, as a reader of configs knows them."""
+    depths = Counter(
+        key.split('.')[1] for key in state if key.startswith('layers.') and key.endswith('.attn.qkv.weight')
+    )
+    conv = state.get('patch_embed.proj.weight')
+    width = 'unknown' if conv is None or conv.ndim != 4 else conv.shape[0]
+    return f'embed_dims={width}, depths=({", ".join(str(depths[stage]) for stage in sorted(depths))})'
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    return ', '.join(f'{count} x {reason}' for reason, count in Counter(reasons).items())

@@ -1,0 +1,124 @@
+"""From a config and a checkpoint: the trained model, the names of its classes, the pipeline of its inputs."""
+
+import copy
+import os
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from .checkpoints.files import read as load_checkpoint
+
+
+def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of ``cfg`` with the weights of ``checkpoint``, on the CPU, and ``classes`` and ``palette`` of its data.
+
+    These come from the checkpoint, or else from the config's test data set, whose annotations are not read; ``palette``
+    is 'random' where neither has colours for these classes. ``scope`` is where the config's types are looked up if it
+    has no default scope. Raises ValueError if the checkpoint does not belong to the config or the names to the model.
+    """
+    loaded = load_checkpoint(checkpoint)
+    model = _build(cfg, scope)
+    _load_state(model, loaded, checkpoint)
+    meta = _names_and_colours(loaded, cfg)
+    _check_classes(model, meta['classes'], checkpoint)
+    return model, meta
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name; for None the GPU if there is one. Raises ValueError for a GPU that is not there."""
+    available = torch.cuda.is_available()
+    device = torch.device(name or ('cuda' if available else 'cpu'))
+    if device.type == 'cuda' and not available:
+        raise ValueError(f'device must be there, got device={name} without a CUDA device: leave it out, or say cpu')
+    return device
+
+
+def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
+    """How to decode a file, and the config's test pipeline from the decoded image on, without its annotations."""
+    from mmcv.transforms import LoadAnnotations
+    from mmengine.dataset import Compose
+
+    first, *rest = copy.deepcopy(list(_test_dataset(cfg).pipeline))
+    if not str(first['type']).endswith('LoadImageFromFile'):
+        raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {first["type"]}')
+    reader = dict(flag=first.get('color_type', 'color'), backend=first.get('imdecode_backend', 'cv2'))
+    load = dict(type=f'{scope}.LoadImageFromNDArray', to_float32=first.get('to_float32', False))
+    pipeline = Compose([load, *rest])
+    pipeline.transforms = [step for step in pipeline.transforms if not isinstance(step, LoadAnnotations)]
+    return reader, pipeline
+
+
+def _build(cfg: Config, scope: str) -> nn.Module:
+    """The model of ``cfg`` with random weights, for one process; its ``init_cfg`` is left alone."""
+    from mmengine.model.utils import revert_sync_batchnorm
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.get('default_scope', scope))
+    return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def _load_state(model: nn.Module, loaded: dict[str, Any], source: str | os.PathLike) -> None:
+    state = loaded.get('state_dict', loaded)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'{os.fspath(source)} does not belong to this config. {_shortened(str(error))}') from error
+
+
+def _shortened(message: str, lines: int = 6) -> str:
+    """torch names every key of a state dict that does not fit; a few of them in one line tell as much."""
+    parts = [part.strip() for part in message.splitlines()]
+    return ' '.join(part if len(part) < 300 else f'{part[:300]} ...' for part in parts[:lines])
+
+
+def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """``classes`` and ``palette`` of the data set that a checkpoint was trained on; raises ValueError if not known."""
+    trained = _trained_on(loaded)
+    if trained['classes'] and trained['palette']:
+        return trained
+    configured = _configured(cfg)
+    if not trained['classes']:
+        if not configured['classes']:
+            raise ValueError(
+                f'class names are neither in the checkpoint nor in the config: set metainfo=dict(classes=(...)) in '
+                f'test_dataloader.dataset of {cfg.filename}'
+            )
+        trained = configured
+    # Colours of other names would be as wrong as the names.
+    palette = configured['palette'] if list(trained['classes']) == list(configured['classes'] or ()) else None
+    return {'classes': trained['classes'], 'palette': palette or 'random'}
+
+
+def _trained_on(loaded: dict[str, Any]) -> dict[str, Any]:
+    """The names and colours that mmengine, or mmdet 2.x and mmseg 0.x before it, wrote into a checkpoint, or None."""
+    meta = loaded.get('meta') or {}
+    names = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    return {'classes': names.get('classes'), 'palette': names.get('palette')}
+
+
+def _configured(cfg: Config) -> dict[str, Any]:
+    """The test data set's names and colours, or None; its annotations are not read."""
+    from mmengine.registry import DATASETS
+
+    metainfo = DATASETS.build({**copy.deepcopy(_test_dataset(cfg)), 'lazy_init': True}).metainfo
+    return {'classes': metainfo.get('classes'), 'palette': metainfo.get('palette')}
+
+
+def _test_dataset(cfg: Config) -> dict[str, Any]:
+    """The settings of the first data set inside RepeatDataset, ConcatDataset and other wrappers."""
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
+        dataset = dataset.dataset if 'dataset' in dataset else dataset.datasets[0]
+    return dataset
+
+
+def _check_classes(model: nn.Module, classes: list[str], source: str | os.PathLike) -> None:
+    """Names of another data set would be wrong without a sign of it."""
+    predicted = max((module.num_classes for module in model.modules() if hasattr(module, 'num_classes')), default=None)
+    if predicted is not None and predicted != len(classes):
+        raise ValueError(
+            f'num_classes must be the number of class names, got num_classes={predicted} and {len(classes)} names '
+            f'({", ".join(classes[:3])}, ...) for {os.fspath(source)}: set metainfo=dict(classes=(...)) in the config'
+        )
