@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SIDES = (144, 192)  # pixels, both ends included; not multiples of 32, so that padding is met
-SIZES = (18.0, 46.0)  # pixels, square root of the area
-COUNTS = (2, 6)  # shapes a picture, both ends included
+SIDES = (112, 160)  # pixels, both ends included; not multiples of 32, so that padding is met
+SIZES = (22.0, 48.0)  # pixels, square root of the area
+COUNTS = (2, 5)  # shapes a picture, both ends included
+TILT = np.pi / 6  # radians, the most that a shape is turned either way from upright
 MIN_VISIBLE = 0.65  # of a shape's area, inside the picture and not covered: the rest must still show its class
 SUPERSAMPLING = 4
 
@@ -26,9 +27,12 @@ class Instance(NamedTuple):
     crowd: bool = False
 
 
-def _ring(*radii: float, points: int) -> np.ndarray:
-    """``(points, 2)`` corners at equal angles around the origin, their radii repeating ``radii``."""
-    angle = np.arange(points) * 2 * np.pi / points
+def _ring(*radii: float, points: int, start: float = -np.pi / 2) -> np.ndarray:
+    """``(points, 2)`` corners at equal angles around the origin, their radii repeating ``radii``.
+
+    ``start`` is the angle of the first in radians, by default upwards.
+    """
+    angle = np.arange(points) * 2 * np.pi / points + start
     return np.resize(radii, points)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
@@ -47,7 +51,7 @@ def _unit_area(corners: np.ndarray) -> np.ndarray:
 
 OUTLINES = {
     'circle': _unit_area(_ring(1, points=64)),
-    'square': _unit_area(_ring(1, points=4)),
+    'square': _unit_area(_ring(1, points=4, start=np.pi / 4)),
     'triangle': _unit_area(_ring(1, points=3)),
     'star': _unit_area(_ring(1, 0.42, points=10)),
     'cross': _unit_area(_cross()),
@@ -97,7 +101,7 @@ def _recognisable(instance: Instance) -> bool:
 
 def _cover(rng: np.random.Generator, label: int, size: float, centre: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``(H, W)`` share of every pixel that a randomly turned shape covers; ``centre`` (x, y) and ``size`` in pixels."""
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-TILT, TILT)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = (OUTLINES[CLASSES[label]] @ turn * size + centre) * SUPERSAMPLING - 0.5
     canvas = Image.new('L', (shape[1] * SUPERSAMPLING, shape[0] * SUPERSAMPLING))
@@ -142,7 +146,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """``(H, W)`` rising from 0 to 1 in a random direction."""
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-TILT, TILT)
     ramp = np.arange(width) * np.cos(angle) + np.arange(height)[:, None] * np.sin(angle)
     return (ramp - ramp.min()) / np.ptp(ramp)
 

@@ -87,8 +87,8 @@ def test_pictures_have_the_stated_size_and_number_of_shapes(root, coco, split, c
             assert picture.size == (image['width'], image['height'])
             sides += picture.size
         assert 2 <= sum(not a['iscrowd'] for a in annotations_of(coco, image_id)) <= 6
-    assert min(sides) >= 144
-    assert max(sides) <= 192
+    assert min(sides) >= 112
+    assert max(sides) <= 160
     assert any(side % 32 for side in sides)
 
 
