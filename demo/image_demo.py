@@ -1,4 +1,4 @@
-"""Draws what a trained detector finds in images and writes it as JSON: flags as in mmdet 3.3's demo/image_demo.py.
+"""Draws what a trained detector or segmentor finds in images and writes its predictions; flags as in mmdet 3.3's demo.
 
 python demo/image_demo.py demo/demo.jpg CONFIG --weights CHECKPOINT
 python demo/image_demo.py FOLDER 'more/*.jpg' CONFIG CHECKPOINT --out-dir outputs
@@ -7,9 +7,8 @@ python demo/image_demo.py FOLDER 'more/*.jpg' CONFIG CHECKPOINT --out-dir output
 import argparse
 import glob
 import importlib.util
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if importlib.util.find_spec('swin_mm') is None:
     sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from writers import SegmentationWriter, Writer  # noqa: E402
 
 from swin_mm.engine.preflight import PreflightError, check_display, find_config  # noqa: E402
-from swin_mm.inference import Detections, Detector  # noqa: E402
+from swin_mm.inference import Detector, Segmentor  # noqa: E402
 
+TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 
@@ -38,7 +39,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, with `inputs`, `model` and `weights` told apart; exits with status 2 if it makes no sense."""
     parser = argparse.ArgumentParser(
         usage='%(prog)s INPUTS... MODEL {CHECKPOINT | --weights CHECKPOINT} [flags]',
-        description='Draw what a trained model finds in images, and write it as JSON.',
+        description='Draw what a trained model finds in images, and write its predictions.',
     )
     parser.add_argument(
         'words',
@@ -49,13 +50,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--weights', help='checkpoint file or URL')
     parser.add_argument('--out-dir', default='outputs', help='default: outputs')
     parser.add_argument('--device', help='default: the GPU if there is one')
-    parser.add_argument('--pred-score-thr', type=float, default=0.3, help='draw from this score on; default: 0.3')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--show', action='store_true', help='show the drawn images in a window')
     parser.add_argument('--no-save-vis', action='store_true', help='do not write OUT_DIR/vis')
     parser.add_argument('--no-save-pred', action='store_true', help='do not write OUT_DIR/preds')
     parser.add_argument('--print-result', action='store_true', help='print the predictions')
-    parser.add_argument('--palette', default='none', choices=['coco', 'voc', 'citys', 'random', 'none'])
+    detection = parser.add_argument_group('detection only')
+    detection.add_argument('--pred-score-thr', type=float, help='draw from this score on; default: 0.3')
+    detection.add_argument(
+        '--palette', choices=['coco', 'voc', 'citys', 'random', 'none'], help="default: none, the data set's own"
+    )
+    segmentation = parser.add_argument_group('segmentation only')
+    segmentation.add_argument('--opacity', type=float, help='of the class colours, in (0, 1]; default: 0.5')
+    segmentation.add_argument('--with-labels', action='store_true', default=None, help='write class names into them')
     for flags in (['--texts'], ['-c', '--custom-entities'], ['-s', '--chunked-size'], ['-p', '--tokens-positive']):
         parser.add_argument(*flags, nargs='*', action=_Refused, help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args(argv)
@@ -73,6 +80,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args.weights = rest[0]
     if args.batch_size < 1:
         parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
+    if args.opacity is not None and not 0 < args.opacity <= 1:
+        parser.error(f'--opacity must be in (0, 1], got {args.opacity:g}')
     return args
 
 
@@ -102,62 +111,22 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def to_json(found: Detections) -> dict[str, Any]:
-    """The layout that mmdet's ``DetInferencer`` writes, and ``label_names``; masks as COCO run-length encodings."""
-    from mmdet.structures.mask import encode_mask_results
-
-    result: dict[str, Any] = dict(
-        labels=found.labels.tolist(),
-        label_names=found.names,
-        scores=found.scores.tolist(),
-        bboxes=found.boxes.tolist(),
-    )
-    if found.masks is not None:
-        codes = encode_mask_results(found.masks)
-        result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
-    return result
+def check_flags(args: argparse.Namespace, cfg: Config) -> None:
+    """Raises ValueError for a flag that the task of ``cfg`` has no use for."""
+    task = 'segmentation' if cfg.get('default_scope') == 'mmseg' else 'detection'
+    for name, only in TASK_FLAGS.items():
+        if getattr(args, name) is not None and task != only:
+            flag = '--' + name.replace('_', '-')
+            raise ValueError(f'{flag} is for {only} only, but {args.model} is for {task}')
 
 
-class Writer:
-    """Writes the drawn images and the predictions that ``args`` ask for."""
-
-    def __init__(self, args: argparse.Namespace, detector: Detector):
-        from mmdet.visualization import DetLocalVisualizer
-        from mmdet.visualization.palette import get_palette
-
-        palette = detector.dataset_meta['palette'] if args.palette == 'none' else args.palette
-        try:
-            get_palette(palette, len(detector.classes))
-        except AssertionError:
-            raise ValueError(
-                f'--palette {args.palette} has fewer colours than {len(detector.classes)} classes'
-            ) from None
-        self.args = args
-        self.visualizer = DetLocalVisualizer()
-        self.visualizer.dataset_meta = {'classes': detector.classes, 'palette': palette}
-
-    def write(self, name: str, image: np.ndarray, found: Detections) -> Iterator[Path]:
-        """The files written for an ``image`` (height, width, 3) in BGR."""
-        out = Path(self.args.out_dir)
-        drawn = None if self.args.no_save_vis else out / 'vis' / f'{name}.jpg'
-        if drawn or self.args.show:
-            self.visualizer.add_datasample(
-                name,
-                image[..., ::-1],
-                found.sample,
-                draw_gt=False,
-                show=self.args.show,
-                pred_score_thr=self.args.pred_score_thr,
-                out_file=drawn and str(drawn),
-            )
-        if drawn:
-            yield drawn
-        if self.args.print_result:
-            print(json.dumps(to_json(found)))
-        if not self.args.no_save_pred:
-            path = out / 'preds' / f'{name}.json'
-            path.write_text(json.dumps(to_json(found)))
-            yield path
+def load(args: argparse.Namespace, cfg: Config) -> tuple[Detector | Segmentor, Writer]:
+    """The model of ``cfg`` with the weights that ``args`` name, and the writer of its results."""
+    if cfg.get('default_scope') == 'mmseg':
+        segmentor = Segmentor(cfg, args.weights, args.device)
+        return segmentor, SegmentationWriter(args, segmentor)
+    detector = Detector(cfg, args.weights, args.device)
+    return detector, Writer(args, detector)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,12 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.show:
             check_display()
         paths = find_images(args.inputs)
-        config = find_config(args.model, ROOT)
+        cfg = Config.fromfile(find_config(args.model, ROOT))
+        check_flags(args, cfg)
         for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
             if not unwanted:
                 Path(args.out_dir, folder).mkdir(parents=True, exist_ok=True)
-        detector = Detector(config, args.weights, args.device)
-        writer = Writer(args, detector)
+        model, writer = load(args, cfg)
     except (PreflightError, OSError, ValueError) as error:
         return _complain(error)
 
@@ -182,11 +151,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         names, images = [], []
         for path, name in named[start : start + args.batch_size]:
             try:
-                images.append(detector.read(path))
+                images.append(model.read(path))
                 names.append(name)
             except (OSError, ValueError) as error:
                 failed |= _complain(error)
-        results = detector(images, args.batch_size)
+        results = model(images, args.batch_size)
         for name, image, found in zip(names, images, results, strict=True):
             for path in writer.write(name, image, found):
                 print(path)

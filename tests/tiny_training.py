@@ -40,6 +40,14 @@ test_pipeline = [
     dict(type='LoadImageFromFile'), resize,
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        [resize, dict(type='Resize', scale=(80, 60), keep_ratio=True)],
+        [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+        [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)], [dict(type='PackDetInputs')],
+    ]),
+]
 dataset = dict(data_root=data_root, ann_file='instances.json', data_prefix=dict(img='images/'),
                metainfo=dict(classes={CLASSES}))
 train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline, **dataset))

@@ -18,7 +18,7 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from swin_mm.engine.preflight import PreflightError, find_config, move_data_root  # noqa: E402
+from swin_mm.engine.preflight import PreflightError, find_config, move_data_root, settings_within  # noqa: E402
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -56,10 +56,16 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``; nothing that a checkpoint holds as text is run by it."""
+    """The runner of ``cfg``; nothing that a checkpoint holds as text is run by it.
+
+    Synchronised batch norms become plain ones where there is nothing to synchronise or no GPU, which they need.
+    """
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
         _use_gloo(cfg)
+    plain = (cfg.launcher == 'none' or get_device() == 'cpu') and _use_plain_batch_norm(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if plain:
+        runner.logger.info('SyncBN is BN in this run, which has one process or no GPU: the same weights, same names')
     runner.register_hook(ForgetConfig())
     return runner
 
@@ -79,6 +85,14 @@ def run(main: Callable[[], object]) -> None:
     except PreflightError as error:
         script = os.path.basename(sys.argv[0])
         sys.exit(f'{script}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
+
+
+def _use_plain_batch_norm(cfg: Config) -> bool:
+    """Whether there was a SyncBN; mmcv names the parameters of both kinds alike."""
+    norms = [part for _, part in settings_within(cfg.get('model') or {}, 'model') if part.get('type') == 'SyncBN']
+    for norm in norms:
+        norm.type = 'BN'
+    return bool(norms)
 
 
 def _use_gloo(cfg: Config) -> None:

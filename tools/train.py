@@ -8,7 +8,13 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from swin_mm.engine.preflight import PreflightError, batch_advice, check_inputs, check_mixed_precision
+from swin_mm.engine.preflight import (
+    PreflightError,
+    batch_advice,
+    check_inputs,
+    check_label_classes,
+    check_mixed_precision,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
     check_mixed_precision(cfg)
+    check_label_classes(cfg)
     check_inputs(cfg, training=True)
     fresh = _nothing_to_resume(cfg)
     runner = launch.build_runner(cfg)

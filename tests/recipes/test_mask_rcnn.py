@@ -4,9 +4,9 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -16,15 +16,9 @@ def recipe() -> Config:
     return Config.fromfile(CONFIGS / 'mask_rcnn_swin_t.py')
 
 
-@pytest.fixture(scope='module')
-def model(recipe):
-    from mmdet.registry import MODELS
-
-    init_default_scope(recipe.default_scope)
-    return MODELS.build(copy.deepcopy(recipe.model))
-
-
-def test_it_has_the_published_number_of_parameters(model):
+def test_it_has_the_published_number_of_parameters(recipe):
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+        model = MODELS.build(copy.deepcopy(recipe.model))
     assert sum(p.numel() for p in model.parameters()) == 47_794_602  # "48M" in the official table
 
 
@@ -51,35 +45,10 @@ def test_the_schedule_is_12_epochs_of_adamw_with_500_steps_of_warmup(recipe):
     warmup, steps = recipe.param_scheduler
     assert (warmup.end, warmup.start_factor, warmup.by_epoch) == (500, 0.001, False)
     assert (steps.milestones, steps.gamma, recipe.train_cfg.max_epochs) == ([8, 11], 0.1, 12)
-    assert recipe.auto_scale_lr.base_batch_size == 16
+    assert recipe.auto_scale_lr.base_batch_size == 8 * recipe.train_dataloader.batch_size == 16
+    assert recipe.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
 
 
-def test_norms_and_position_parameters_do_not_decay_and_everything_else_does(recipe, model):
-    wrapper = build_optim_wrapper(model, recipe.optim_wrapper)
-    names = {id(p): name for name, p in model.named_parameters()}
-    groups = wrapper.optimizer.param_groups
-    assert {group['lr'] for group in groups} == {1e-4}
-    decay = {names[id(p)]: group['weight_decay'] for group in groups for p in group['params']}
-    assert decay.keys() == set(names.values())
-    for name, value in decay.items():
-        exempt = 'norm' in name or 'relative_position_bias_table' in name
-        assert value == (0.0 if exempt else 0.05), name
-
-
-def test_the_official_file_name_is_the_same_recipe(recipe):
-    name = 'swin/mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco.py'
-    assert Config.fromfile(CONFIGS / name).to_dict() == recipe.to_dict()
-
-
-@pytest.mark.parametrize('path', sorted(p.relative_to(CONFIGS) for p in CONFIGS.rglob('*.py')), ids=str)
-def test_a_recipe_needs_no_other_package_s_config(path):
-    text = (CONFIGS / path).read_text()
-    assert '::' not in text  # an inherited config of site-packages may be missing or differ
-
-
-@pytest.mark.parametrize('path', sorted(p.relative_to(CONFIGS) for p in CONFIGS.glob('*.py')), ids=str)
-def test_a_recipe_says_what_to_expect_and_from_whom(path):
-    text = (CONFIGS / path).read_text()
-    assert text.startswith('"""')
-    assert 'tools/train.py' in text
-    assert 'Expected' in text
+def test_the_official_file_name_exists():
+    name = 'mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco.py'
+    assert (CONFIGS / 'swin' / name).read_text().endswith("_base_ = '../mask_rcnn_swin_t.py'\n")

@@ -49,11 +49,16 @@ def test_evaluates_and_writes_predictions_and_pictures(test, tiny, tmp_path):
 @pytest.mark.parametrize(
     ('args', 'options', 'words'),
     [
-        (['--tta'], [], '--tta is not available'),
-        (['--out', 'predictions.json'], [], r'--out must end in \.pkl or \.pickle, got predictions\.json'),
-        (['--out', 'a.pkl'], ['default_scope=mmseg'], '--out works with detectors only, got default_scope=mmseg'),
-        (['--show'], ['default_scope=mmseg'], '--show works with detectors only'),
-        (['--show-dir', 'drawn'], ['default_scope=mmseg'], '--show-dir works with detectors only'),
+        (['--tta'], ['tta_model=None'], r'--tta needs tta_model in .*tiny\.py'),
+        (
+            ['--out', 'predictions.json'],
+            [],
+            r'--out must end in \.pkl or \.pickle .* for a detector, got predictions\.json',
+        ),
+        (['--out', 'a.pkl'], ['default_scope=mmpose'], '--out works with detectors and segmentors only, got .*=mmpose'),
+        (['--show'], ['default_scope=mmpose'], '--show works with detectors and segmentors only'),
+        (['--show-dir', 'drawn'], ['default_scope=mmpose'], '--show-dir works with detectors and segmentors only'),
+        (['--show-dir', 'drawn', '--launcher', 'mpi'], [], '--show-dir draws what the first process tests only'),
         ([], ['data_root=/gone'], r'annotation file /gone/instances\.json \(test_dataloader\)'),
     ],
 )

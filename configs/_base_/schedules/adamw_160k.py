@@ -1,0 +1,25 @@
+# 160k iterations of AdamW for 8 GPUs with 2 images each, as in the official segmentation recipes.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    # No decay on norms and position parameters; biases of linear layers do decay, as officially.
+    paramwise_cfg=dict(
+        custom_keys={
+            'absolute_pos_embed': dict(decay_mult=0.0),
+            'relative_position_bias_table': dict(decay_mult=0.0),
+            'norm': dict(decay_mult=0.0),
+        }
+    ),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    # From the first iteration on, as officially: the two factors multiply during the warm-up.
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=0, end=160000),
+]
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+# `--auto-scale-lr` scales the learning rate by the batch size over this one.
+auto_scale_lr = dict(enable=False, base_batch_size=16)
