@@ -5,17 +5,18 @@ import torch
 from torch import nn
 
 from swin_mm import SwinClassifier
+from swin_mm.checkpoints import from_official
 from swin_mm.registry import MODELS
 
 SMALL = dict(embed_dims=24, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 4))
 
 
-def not_special(net: nn.Module) -> nn.Module:
-    """No bias is zero and no norm does nothing."""
+def not_special(net: nn.Module, scale: float = 0.2) -> nn.Module:
+    """No bias is zero and no norm does nothing; a deep network's logits stay small with a small ``scale``."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter += scale * torch.randn_like(parameter)
     return net.eval()
 
 
@@ -60,24 +61,15 @@ def test_logits_with_another_window_are_timms():
 def test_logits_of_full_size_are_torchvisions(arch):
     from torchvision import models
 
-    assert_same_logits(not_special_by(0.02, getattr(models, f'swin_{arch}')()), SwinClassifier(arch=arch), 224, 224)
+    assert_same_logits(not_special(getattr(models, f'swin_{arch}')(), 0.02), SwinClassifier(arch=arch), 224, 224)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base', 'large'])
 def test_logits_of_full_size_are_timms(arch):
     timm = pytest.importorskip('timm', reason='timm is an oracle: pip install timm')
-    theirs = not_special_by(0.02, timm.create_model(f'swin_{arch}_patch4_window7_224'))
+    theirs = not_special(timm.create_model(f'swin_{arch}_patch4_window7_224'), 0.02)
     assert_same_logits(theirs, SwinClassifier(arch=arch), 224, 224)
-
-
-def not_special_by(scale: float, net: nn.Module) -> nn.Module:
-    """As `not_special`, where the logits of a deep network would overflow float32's digits."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += scale * torch.randn_like(parameter)
-    return net.eval()
 
 
 def test_the_shift_is_what_makes_the_difference():
@@ -108,6 +100,15 @@ def test_an_official_file_loads_with_its_head_and_norm(tmp_path):
     other = SwinClassifier(num_classes=7, **SMALL)
     with pytest.raises(RuntimeError, match=r'head\.weight \(10, 192\) for \(7, 192\)'):
         other.load_state_dict(torch.load(tmp_path / 'swin.pth'))
+
+
+@pytest.mark.parametrize('dialect', ['mmdet', 'timm', 'torchvision', 'hf'])
+def test_every_dialect_loads_with_its_head_and_norm(dialect):
+    """As classifiers are written there: mmpretrain's and Hugging Face's have the head beside a prefix."""
+    source, net = not_special(SwinClassifier(num_classes=10, **SMALL)), SwinClassifier(num_classes=10, **SMALL)
+    net.load_state_dict(from_official(source.state_dict(), dialect), strict=True)
+    for key, value in source.state_dict().items():
+        assert torch.equal(net.state_dict()[key], value), key
 
 
 def test_arguments_for_maps_are_refused():

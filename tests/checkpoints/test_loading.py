@@ -100,6 +100,17 @@ def test_a_state_dict_of_ours_passes_untouched_and_unsaid(own, log, monkeypatch)
     assert shared.patch_embed.proj.weight.data_ptr() == own['patch_embed.proj.weight'].data_ptr()
 
 
+@pytest.mark.parametrize('dialect', ['official', 'mmdet', 'hf'])
+def test_a_backbone_that_lost_its_norms_is_no_classifier(own, log, dialect):
+    state = from_official({key: value for key, value in own.items() if key[:4] != 'norm'}, dialect)
+    net = SwinTransformer(**SMALL, min_loaded=0.9)
+    with pytest.raises(RuntimeError, match=r'Missing key.*norm0\.weight'):
+        net.load_state_dict(state, strict=True)
+    assert 'MISSING               norm0.weight, norm0.bias, norm1.weight, norm1.bias, ... (8 in all)' in log[0]
+    with pytest.raises(CheckpointError, match=r'117 of its 125 tensors are filled'):
+        SwinTransformer(**SMALL).load_state_dict(state, strict=False)
+
+
 def test_a_norm_of_another_run_starts_at_identity(own):
     """Also in a network that had been trained before."""
     net = SwinTransformer(**SMALL)
