@@ -55,10 +55,17 @@ def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor
 
 
 def _beside(dialect: Dialect, prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` under ``prefix``; transformers >= 5 holds the maps' norms beside its ``swin.``, not in it."""
-    norms = dialect.name == 'hf5' and any(key.startswith('hidden_states_norms.') for key in state)
-    shell = f'{prefix}{dialect.shell}' if norms else prefix
-    return {(prefix if key.startswith('hidden_states_norms.') else shell) + key: value for key, value in state.items()}
+    """``state`` under ``prefix``, for transformers >= 5 with a ``swin.`` that stands beside the norms of the maps.
+
+    Its state dicts have all but these norms in there; its files, that is the dialect hf, the last norm alone.
+    """
+    norms = any(key.startswith('hidden_states_norms.') for key in state)
+    inner = {'hf': 'layernorm.', 'hf5': ''}.get(dialect.name)  # start of the names that stand in ``swin.``
+    result = {}
+    for key, value in state.items():
+        inside = norms and inner is not None and key.startswith(inner) and not key.startswith('hidden_states_norms.')
+        result[f'{prefix}{dialect.shell if inside else ""}{key}'] = value
+    return result
 
 
 def split(state: Mapping[str, Tensor]) -> tuple[Dialect, str, dict[str, Tensor], dict[str, Tensor]]:

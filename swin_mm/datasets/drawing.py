@@ -1,7 +1,8 @@
 """Pictures of coloured shapes on textured ground, with the visible pixels of every shape.
 
-A picture is drawn from a random generator and from nothing else. Size is the square root of a shape's area, and size,
-colour and rotation are drawn without regard to the class, so only the outline tells it.
+A picture is drawn from a random generator and from nothing else. Size is the square root of a shape's area; size and
+rotation are drawn without regard to the class. A class has a typical hue, as things in photographs have, but it takes
+in its neighbours': a few hundred steps learn the hues, and where two of them meet only the outline decides.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 SIDES = (112, 160)  # pixels, both ends included; not multiples of 32, so that padding is met
 SIZES = (22.0, 48.0)  # pixels, square root of the area
 COUNTS = (2, 5)  # shapes a picture, both ends included
+HUE_SPREAD = 0.045  # of the colour wheel, standard deviation around a class's typical hue; these lie 0.2 apart
 TILT = np.pi / 6  # radians, the most that a shape is turned either way from upright
 MIN_VISIBLE = 0.65  # of a shape's area, inside the picture and not covered: the rest must still show its class
 SUPERSAMPLING = 4
@@ -89,7 +91,7 @@ def draw_picture(rng: np.random.Generator, crowd: bool = False) -> tuple[np.ndar
             placed.append(Instance(int(label), cover >= 0.5, size**2))
             if all(_recognisable(instance) for instance in placed):
                 instances = placed
-                _paint(rng, image, cover)
+                _paint(rng, image, cover, label)
                 break
     return _photograph(rng, image), instances
 
@@ -117,15 +119,16 @@ def _draw_cluster(rng: np.random.Generator, image: np.ndarray) -> Instance:
     for row, column in np.ndindex(3, 4):
         centre = middle + (np.array([column - 1.5, row - 1]) + rng.uniform(-0.25, 0.25, size=2)) * 14
         cover = _cover(rng, label, rng.uniform(8, 11), centre, image.shape)
-        _paint(rng, image, cover)
+        _paint(rng, image, cover, label)
         mask |= cover >= 0.5
     return Instance(label, mask, float(mask.sum()), crowd=True)
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray) -> None:
+def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, label: int) -> None:
     """Lays a shaded, vivid colour that stands out from what it covers and touches over ``image``, in place."""
     under = image[cv2.dilate(cover, np.ones((5, 5))) >= 0.5]
-    colours = _colours(rng, 4, saturation=(0.4, 0.95), value=(0.45, 1.0))
+    hue = rng.normal(label / len(CLASSES), HUE_SPREAD, size=(8, 1)) % 1
+    colours = _colours(rng, hue, saturation=(0.4, 0.95), value=(0.45, 1.0))
     contrast = np.linalg.norm(under[:, None] - colours, axis=2)
     colour = colours[contrast.min(axis=0).argmax()]
     shade = 1 + rng.uniform(0.1, 0.5) * (_ramp(rng, *cover.shape) - 0.5)
@@ -134,7 +137,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray) -> No
 
 def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """``(H, W, 3)`` float32, about [0, 255]: two pale colours mixed by a slope, stripes or noise, a third as grain."""
-    first, second, third = _colours(rng, 3, saturation=(0.05, 0.4), value=(0.3, 1.0))
+    first, second, third = _colours(rng, rng.random((3, 1)), saturation=(0.05, 0.4), value=(0.3, 1.0))
     slope = _ramp(rng, height, width)
     stripes = 0.5 + 0.5 * np.sin(rng.uniform(15, 60) * _ramp(rng, height, width))
     texture = (slope, stripes, _smooth_noise(rng, height, width, cells=4))[rng.integers(3)]
@@ -158,13 +161,12 @@ def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int)
 
 
 def _colours(
-    rng: np.random.Generator, count: int, saturation: tuple[float, float], value: tuple[float, float]
+    rng: np.random.Generator, hue: np.ndarray, saturation: tuple[float, float], value: tuple[float, float]
 ) -> np.ndarray:
-    """``(count, 3)`` RGB colours in [0, 255] of any hue."""
-    hue = rng.random((count, 1)) * 6
-    wheel = np.clip(np.abs((hue + [0, 4, 2]) % 6 - 3) - 1, 0, 1)
-    paleness = 1 - rng.uniform(*saturation, size=(count, 1))
-    return 255 * rng.uniform(*value, size=(count, 1)) * (wheel + paleness * (1 - wheel))
+    """``(n, 3)`` RGB colours in [0, 255] of the hues ``(n, 1)``, in turns of the colour wheel."""
+    wheel = np.clip(np.abs((hue * 6 + [0, 4, 2]) % 6 - 3) - 1, 0, 1)
+    paleness = 1 - rng.uniform(*saturation, size=hue.shape)
+    return 255 * rng.uniform(*value, size=hue.shape) * (wheel + paleness * (1 - wheel))
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 dataset_type = 'swin_mm.ShapesSegDataset'
 data_root = 'data/shapes/'
 
+load_labels = dict(type='swin_mm.LoadLabels', num_classes=6)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    load_labels,
     # Sides are 112 to 160 pixels; where one is shorter than the crop, the model's data_preprocessor pads.
     dict(type='RandomCrop', crop_size=(128, 128)),
     dict(type='RandomFlip', prob=0.5),
@@ -12,8 +13,20 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    load_labels,
     dict(type='PackSegInputs'),
+]
+# `--tta`: the picture and its mirror image.
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [load_labels],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 
 train_dataloader = dict(
