@@ -8,7 +8,9 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from .checkpoints import CheckpointError
 from .checkpoints.files import read as load_checkpoint
+from .engine.weights import load_weights
 
 
 def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -20,7 +22,10 @@ def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[
     """
     loaded = load_checkpoint(checkpoint)
     model = _build(cfg, scope)
-    _load_state(model, loaded, checkpoint)
+    try:
+        load_weights(model, loaded)
+    except CheckpointError as error:
+        raise ValueError(f'{os.fspath(checkpoint)} does not belong to this config: {error}') from error
     meta = _names_and_colours(loaded, cfg)
     _check_classes(model, meta['classes'], checkpoint)
     return model, meta
@@ -57,20 +62,6 @@ def _build(cfg: Config, scope: str) -> nn.Module:
 
     init_default_scope(cfg.get('default_scope', scope))
     return revert_sync_batchnorm(MODELS.build(cfg.model))
-
-
-def _load_state(model: nn.Module, loaded: dict[str, Any], source: str | os.PathLike) -> None:
-    state = loaded.get('state_dict', loaded)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{os.fspath(source)} does not belong to this config. {_shortened(str(error))}') from error
-
-
-def _shortened(message: str, lines: int = 6) -> str:
-    """torch names every key of a state dict that does not fit; a few of them in one line tell as much."""
-    parts = [part.strip() for part in message.splitlines()]
-    return ' '.join(part if len(part) < 300 else f'{part[:300]} ...' for part in parts[:lines])
 
 
 def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:

@@ -30,12 +30,11 @@ ALLOWED = {
         *('torch', 'mmengine'),
         *(f'swin_mm.{part}' for part in ('arguments', 'backbone', 'checkpoints', 'layers', 'registry')),
     },
-    'loading': {'torch', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
     'compat': {'torch', 'torchvision', 'numpy', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
     '__init__': {'swin_mm.compat', 'swin_mm.backbone', 'swin_mm.classifier'},
 }
 # These reach mmdet and mmseg, so nothing above may reach them.
-OUTER = {'datasets', 'engine', 'inference', 'tta'}
+OUTER = {'datasets', 'engine', 'inference', 'loading', 'tta'}
 OPENMMLAB_MODELS = {'mmdet', 'mmseg'}
 
 

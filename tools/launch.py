@@ -14,11 +14,12 @@ if importlib.util.find_spec('swin_mm') is None:
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from swin_mm.checkpoints import CheckpointError  # noqa: E402
 from swin_mm.engine.preflight import PreflightError, find_config, move_data_root, settings_within  # noqa: E402
+from swin_mm.engine.weights import CheckedWeights  # noqa: E402
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -56,7 +57,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``; nothing that a checkpoint holds as text is run by it.
+    """The runner of ``cfg``, which loads no checkpoint in part without a word: see `CheckedWeights`.
 
     Synchronised batch norms become plain ones where there is nothing to synchronise or no GPU, which they need.
     """
@@ -66,23 +67,16 @@ def build_runner(cfg: Config) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if plain:
         runner.logger.info('SyncBN is BN in this run, which has one process or no GPU: the same weights, same names')
-    runner.register_hook(ForgetConfig())
+    if not any(isinstance(hook, CheckedWeights) for hook in runner.hooks):
+        runner.register_hook(CheckedWeights())
     return runner
 
 
-class ForgetConfig(Hook):
-    """Keeps mmengine's ``Runner.resume`` from running the text in ``meta['config']`` of a checkpoint as Python."""
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Drops the text."""
-        checkpoint.get('meta', {}).pop('config', None)
-
-
 def run(main: Callable[[], object]) -> None:
-    """Runs a script's ``main``; a run that cannot start ends with its reason, printed once a machine, and status 1."""
+    """Runs a script's ``main``; one that cannot start or load ends with its reason, once a machine, and status 1."""
     try:
         main()
-    except PreflightError as error:
+    except (PreflightError, CheckpointError) as error:
         script = os.path.basename(sys.argv[0])
         sys.exit(f'{script}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
 

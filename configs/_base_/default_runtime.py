@@ -9,6 +9,9 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 
+# What does not fit a checkpoint is refused or said: swin_mm/engine/.
+custom_hooks = [dict(type='swin_mm.CheckedWeights')]
+
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -15,13 +15,15 @@ def install() -> None:
     * ``mmcv_ops``: a ``mmcv._ext`` without a compiler; a native build comes first.
     * ``checkpoints``: ``torch.load(weights_only=True)`` reads what mmengine saves, and mmengine loads nothing else.
     * ``packages``: ``_base_ = 'mmdet::...'`` and ``mmengine.hub`` where setuptools has no ``pkg_resources``.
+    * ``mmpretrain``: beside transformers 5 it stops neither itself nor mmdet from being imported.
 
-    Imports neither mmcv nor torchvision. Without mmengine the last two are left out.
+    Imports neither mmcv nor torchvision. Without mmengine all but the first are left out.
     """
     mmcv_ops.install()
     if find_spec('mmengine') is None:
         return
-    from . import checkpoints, packages
+    from . import checkpoints, mmpretrain, packages
 
     checkpoints.install()
     packages.install()
+    mmpretrain.install()

@@ -1,21 +1,15 @@
 """Other libraries' Swin Transformers with random weights: their state dicts and the features of their four stages."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-# mmpretrain's language models need a transformers of 2023: with a later one neither it nor mmdet, which looks for it,
-# could be imported.
-sys.modules.setdefault('mmpretrain.models.multimodal', ModuleType('multimodal'))
 
 SMALL = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 
