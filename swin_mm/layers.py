@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from . import strips
 from .attention import WindowAttention
 
 Norm = Callable[[int], nn.Module]
@@ -122,6 +123,8 @@ class SwinBlock(nn.Module):
         self.mlp = MLP(dim, int(dim * o.mlp_ratio), o.act, o.drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
+        if strips.applies(self, x):
+            return strips.forward(self, x)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 

@@ -64,6 +64,7 @@ class WindowAttention(nn.Module):
         self.num_heads, self.window, self.shift = num_heads, window, shift
         self.scale = (dim // num_heads) ** -0.5 if qk_scale is None else qk_scale
         self.attn_drop, self.cancel_shift = attn_drop, cancel_shift
+        self.kernel_name = kernel
         self.kernel = KERNELS['sdpa' if kernel == 'auto' else kernel]
 
         rows = (2 * window[0] - 1) * (2 * window[1] - 1)
@@ -83,12 +84,14 @@ class WindowAttention(nn.Module):
         # A padding token is zero before the qkv layer, so its q, k, v are that layer's bias.
         pad = None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
         dropout = self.attn_drop if self.training else 0.0
-        shift = self.shift
-        if self.cancel_shift:
-            sides = zip(shift, self.window, x.shape[1:3], strict=True)
-            shift = tuple(0 if window >= size else step for step, window, size in sides)
-        x = self.kernel(qkv, self.bias(), pad, self.window, shift, self.scale, dropout)
+        x = self.kernel(qkv, self.bias(), pad, self.window, self.shift_on(x.shape[1:3]), self.scale, dropout)
         return self.proj_drop(self.proj(x))
+
+    def shift_on(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The shift on a map of ``size`` (height, width) tokens."""
+        if not self.cancel_shift:
+            return self.shift
+        return tuple(0 if w >= side else step for step, w, side in zip(self.shift, self.window, size, strict=True))
 
     def extra_repr(self) -> str:
         return f'window={self.window}, shift={self.shift}, num_heads={self.num_heads}'

@@ -1,13 +1,31 @@
 """Where windows lie on a token map: padding, shifting, splitting into windows and the mask. Nothing else knows this."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 MASKED = -100.0  # added to the score of a masked pair; finite, as in the official code
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Some rows of windows, and the tokens in them.
+
+    ``slices``: rows of the map, (start, stop), from above; two where the shift wraps around. ``tokens``: their number.
+    ``gather`` ``(n * N,)`` int64: for each place in the windows its token, counted along ``slices``, or ``tokens`` for
+    padding. ``scatter`` ``(tokens,)`` int64: for each token its place. ``variants``: how many of the n windows are of
+    each kind in ``mask_variants``; those of one kind lie together, in this order.
+    """
+
+    slices: tuple[tuple[int, int], ...]
+    tokens: int
+    gather: Tensor
+    scatter: Tensor
+    variants: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,10 @@ class WindowGrid:
         masked = (~self.mask_variants(bias.device)).to(bias.dtype) * MASKED
         return bias + masked[:, None]
 
+    def strips(self, tokens: int) -> tuple[Strip, ...]:
+        """The map cut between rows of windows into strips of about ``tokens`` tokens, on the CPU."""
+        return _strips(self, tokens)
+
     def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
         bottom, right = self.padding
         if fill is None:
@@ -104,3 +126,31 @@ class WindowGrid:
         if bottom:
             x = torch.cat([x, fill.expand(x.shape[0], bottom, x.shape[2], -1)], dim=1)
         return x
+
+
+@lru_cache(maxsize=256)  # a dozen for each size of image
+def _strips(grid: WindowGrid, tokens: int) -> tuple[Strip, ...]:
+    rows, (h, w) = grid.counts[0], grid.window
+    number = min(rows, max(1, round(rows * h * grid.counts[1] * w / tokens)))
+    return tuple(_strip(grid, *ends) for ends in pairwise(rows * i // number for i in range(number + 1)))
+
+
+def _strip(grid: WindowGrid, first: int, stop: int) -> Strip:
+    """The windows of the rows ``first`` to ``stop``."""
+    (H, W), (h, w), (dy, dx), (rows, columns) = grid.size, grid.window, grid.shift, grid.counts
+    y = (torch.arange(first * h, stop * h) + dy) % (rows * h)  # where the padded map had them before the shift
+    x = (torch.arange(columns * w) + dx) % (columns * w)
+    there = y < H
+    row = torch.where(there, there.cumsum(0) - 1, -1)  # counted in the strip
+    count = int(there.sum()) * W
+    places = torch.where(there[:, None] & (x < W), row[:, None] * W + x, count)
+    windows = places.view(stop - first, h, columns, w).transpose(1, 2).reshape(-1, h * w)
+
+    variant = grid.variant().view(rows, columns)[first:stop].flatten() if grid.shifted else torch.zeros(len(windows))
+    variant = variant.long()
+    gather = windows[variant.argsort(stable=True)].flatten()
+    scatter = torch.empty(count + 1, dtype=torch.long).index_copy_(0, gather, torch.arange(len(gather)))[:count]
+    starts = [i for i in range(len(y)) if there[i] and (i == 0 or not there[i - 1] or y[i] != y[i - 1] + 1)]
+    stops = [i + 1 for i in range(len(y)) if there[i] and (i + 1 == len(y) or not there[i + 1] or y[i + 1] != y[i] + 1)]
+    slices = tuple((int(y[a]), int(y[b - 1]) + 1) for a, b in zip(starts, stops, strict=True))
+    return Strip(slices, count, gather, scatter, tuple(torch.bincount(variant, minlength=4).tolist()))

@@ -1,0 +1,137 @@
+"""Strips give what the layers give, whatever the size, and only where nobody could tell."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from swin_mm import strips
+from swin_mm.attention import WindowGrid
+from swin_mm.layers import BlockOptions, SwinBlock
+
+SIZES = [(14, 14), (20, 9), (3, 5), (1, 1), (29, 23), (8, 40)]
+WINDOWS = [((7, 7), (3, 3)), ((7, 7), (0, 0)), ((4, 6), (2, 3)), ((4, 6), (2, 0)), ((5, 2), (0, 1)), ((1, 1), (0, 0))]
+GRIDS = [WindowGrid(size, *window) for size, window in itertools.product(SIZES, WINDOWS)]
+
+
+@pytest.fixture(params=[8, 60, 10_000], autouse=True)
+def tokens(request, monkeypatch):
+    """Many strips, some, and one with several images."""
+    monkeypatch.setattr(strips, 'TOKENS', request.param)
+    return request.param
+
+
+def make_block(shift: tuple[int, int] = (3, 3), **options) -> SwinBlock:
+    block = SwinBlock(16, 2, shift, 0.1, BlockOptions(**options)).eval()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return block
+
+
+def by_layers(block: SwinBlock, x: torch.Tensor) -> torch.Tensor:
+    x = x + block.attn(block.norm1(x))
+    return x + block.mlp(block.norm2(x))
+
+
+@pytest.mark.parametrize(
+    ('size', 'shift', 'options'),
+    [
+        *((size, shift, {}) for size, shift in itertools.product(SIZES, [(0, 0), (3, 3), (0, 2)])),
+        ((20, 9), (3, 3), dict(qkv_bias=False, qk_scale=0.3)),
+        ((5, 20), (3, 3), dict(cancel_shift=True)),
+        ((13, 20), (2, 1), dict(window=(4, 6), mlp_ratio=1.5)),
+    ],
+)
+@torch.no_grad()
+def test_a_block_gives_what_its_layers_give(size, shift, options):
+    block, x = make_block(shift, **options), torch.randn(3, *size, 16)
+    before = x.clone()
+    assert strips.applies(block, x)
+    torch.testing.assert_close(block(x), by_layers(block, x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(x, before)
+    channels_first = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    assert torch.equal(block(channels_first), block(x))
+
+
+@pytest.mark.parametrize('weights', [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_bfloat16_is_as_near_to_float32_as_by_layers(weights):
+    block, x = make_block(), torch.randn(2, 20, 9, 16)
+    exact = by_layers(block, x)
+    block, x = block.to(weights), x.bfloat16()
+    with torch.autocast('cpu', torch.bfloat16, enabled=weights == torch.float32):
+        got, want = block(x), by_layers(block, x)
+    assert got.dtype == want.dtype == torch.bfloat16
+    assert (got - exact).std() < 1.1 * (want - exact).std()
+
+
+@torch.no_grad()
+def test_without_onednn(monkeypatch):
+    block, x = make_block(), torch.randn(2, 20, 9, 16)
+    with torch.backends.mkldnn.flags(enabled=False):
+        torch.testing.assert_close(strips.forward(block, x), by_layers(block, x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('change', ['data', 'one element', 'state dict', 'step', 'swap'])
+def test_changed_weights_count_at_once(change):
+    block, x = make_block(), torch.randn(1, 9, 9, 16)
+    with torch.no_grad():
+        old = block(x)
+    if change == 'data':
+        block.mlp.fc1.weight.data.mul_(1.5)
+    elif change == 'one element':
+        block.attn.proj.weight.data[3, 5] += 1
+    elif change == 'state dict':
+        block.load_state_dict({key: value * 1.5 for key, value in block.state_dict().items()})
+    elif change == 'step':
+        by_layers(block, x).sum().backward()
+        torch.optim.SGD(block.parameters(), lr=0.1).step()
+    else:
+        block.mlp.fc2.weight = nn.Parameter(torch.randn_like(block.mlp.fc2.weight))
+    with torch.no_grad():
+        assert not torch.allclose(block(x), old, atol=1e-3)
+        torch.testing.assert_close(block(x), by_layers(block, x), rtol=1e-5, atol=1e-5)
+
+
+def test_only_plain_inference_on_the_cpu_takes_this_way():
+    x = torch.randn(1, 9, 9, 16)
+    assert not strips.applies(make_block(), x)  # there is a gradient
+    with torch.no_grad():
+        assert not strips.applies(make_block().train(), x)
+        assert not strips.applies(make_block(), x.double())
+        assert not strips.applies(make_block(), x.to('meta'))
+        assert not strips.applies(make_block(attention='reference'), x)
+        assert not strips.applies(make_block(act=nn.ReLU), x)
+        assert not strips.applies(make_block(norm=nn.Identity), x)
+        hooked = make_block()
+        hooked.attn.proj.register_forward_hook(lambda *_: None)
+        assert not strips.applies(hooked, x)
+
+        class Adapted(nn.Linear):
+            pass
+
+        adapted = make_block()
+        adapted.mlp.fc1 = Adapted(16, 64)
+        assert not strips.applies(adapted, x)
+
+
+@pytest.mark.parametrize('grid', GRIDS, ids=str)
+def test_strips_hold_every_token_once_and_windows_in_the_order_of_their_variants(grid, tokens):
+    (H, W), N = grid.size, grid.window[0] * grid.window[1]
+    number = torch.arange(1, H * W + 1).view(1, H, W, 1)
+    windows = grid.split(number)[0, :, :, 0]  # 0 for padding
+    variant = grid.variant() if grid.shifted else torch.zeros(grid.num_windows, dtype=torch.long)
+    want = {tuple(w.tolist()): int(v) for w, v in zip(windows, variant, strict=True)}
+    seen, got = [], {}
+    for strip in grid.strips(tokens):
+        held = torch.cat([number[0, start:stop].flatten() for start, stop in strip.slices])
+        assert len(held) == strip.tokens
+        seen += held.tolist()
+        gathered = torch.cat([held, torch.zeros(1, dtype=torch.long)])[strip.gather]
+        assert torch.equal(gathered[strip.scatter], held)
+        kinds = [kind for kind, count in enumerate(strip.variants) for _ in range(count)]
+        got |= {tuple(w.tolist()): kind for w, kind in zip(gathered.view(-1, N), kinds, strict=True)}
+    assert sorted(seen) == list(range(1, H * W + 1))
+    assert got == want
