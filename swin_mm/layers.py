@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from . import strips
 from .attention import WindowAttention
+from .recompute import linear_after
 
 Norm = Callable[[int], nn.Module]
 
@@ -72,7 +73,7 @@ class PatchMerging(nn.Module):
             x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, row, W/2, column, C)
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return self.reduction(self.norm(x))
+        return linear_after(self.norm, self.reduction, x)
 
 
 class DropPath(nn.Module):
@@ -82,19 +83,21 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """``x``, samples of it dropped, plus ``residual``."""
         if not self.training or self.rate == 0.0:
-            return x
+            return x if residual is None else residual + x
         keep = 1.0 - self.rate
         kept = torch.rand(x.shape[0], device=x.device) < keep
-        return x * (kept.to(x.dtype) / keep).view(-1, *[1] * (x.ndim - 1))
+        factor = (kept.to(x.dtype) / keep).view(-1, *[1] * (x.ndim - 1))
+        return x * factor if residual is None else torch.addcmul(residual, x, factor)
 
     def extra_repr(self) -> str:
         return f'rate={self.rate:.3f}'
 
 
 class MLP(nn.Module):
-    """Two linear layers over the channels."""
+    """Two linear layers over the channels, after ``norm`` if there is one: a block's, which it owns."""
 
     def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module], drop_rate: float):
         super().__init__()
@@ -103,8 +106,11 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(drop_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+        x = self.fc1(x) if norm is None else linear_after(norm, self.fc1, x)
+        if self.training and self.drop.p:
+            return self.drop(self.fc2(self.drop(self.act(x))))
+        return linear_after(self.act, self.fc2, x)
 
 
 class SwinBlock(nn.Module):
@@ -125,8 +131,8 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if strips.applies(self, x):
             return strips.forward(self, x)
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.drop_path(self.attn(x, self.norm1), x)
+        return self.drop_path(self.mlp(x, self.norm2), x)
 
 
 class Stage(nn.Module):

@@ -5,7 +5,6 @@ result, and weights are packed for oneDNN.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -13,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention.grid import Strip, WindowGrid
+from .attention import WindowGrid, cpu
 
 if TYPE_CHECKING:
     from .layers import SwinBlock
 
-TOKENS = 1600  # a strip; in float32 at 96 channels 2.4 MB in the widest layer
 PACKED = (torch.float32, torch.bfloat16)
 
 Layer = Callable[[Tensor], Tensor]
@@ -39,77 +37,24 @@ def applies(block: 'SwinBlock', x: Tensor) -> bool:
 @torch.autocast('cpu', enabled=False)
 def forward(block: 'SwinBlock', x: Tensor) -> Tensor:
     """What ``block`` makes of the map ``x`` ``(B, H, W, C)``."""
-    attn, (B, H, W, C) = block.attn, x.shape
+    attn = block.attn
     dtype = _compute_dtype(x)
-    grid = WindowGrid((H, W), attn.window, attn.shift_on((H, W)))
+    size = tuple(x.shape[1:3])
+    grid = WindowGrid(size, attn.window, attn.shift_on(size))
     bias = grid.bias_variants(attn.bias())
     qkv, proj = _linear(attn.qkv, dtype), _linear(attn.proj, dtype)
     fc1, fc2 = _linear(block.mlp.fc1, dtype, block.mlp.act), _linear(block.mlp.fc2, dtype)
-    pad = x.new_zeros(3 * C, dtype=dtype) if attn.qkv.bias is None else attn.qkv.bias.to(dtype)
+    pad = x.new_zeros(attn.qkv.out_features, dtype=dtype) if attn.qkv.bias is None else attn.qkv.bias.to(dtype)
 
-    x, result = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
-    for strip in grid.strips(TOKENS):
-        # Where the map is small, several images make a strip.
-        for some in range(0, B, images := max(1, TOKENS // strip.tokens)):
-            images_in, images_out = x[some : some + images], result[some : some + images]
-            parts = [images_in[:, start:stop] for start, stop in strip.slices]
-            tokens = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).reshape(-1, C)
-            y = qkv(_norm(block.norm1, tokens, dtype)).view(-1, strip.tokens, 3 * C)
-            y = _attend(y, pad, bias, strip, attn.num_heads, attn.scale)
-            tokens = tokens + proj(y)
-            y = fc2(fc1(_norm(block.norm2, tokens, dtype)))
-            tokens, y = (t.view(-1, strip.tokens // W, W, C) for t in (tokens, y))
-            done = 0
-            for start, stop in strip.slices:
-                rows = slice(done, done := done + stop - start)
-                torch.add(tokens[:, rows], y[:, rows], out=images_out[:, start:stop])
+    result = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for strip, images in cpu.strips_of(x, grid):
+        tokens = cpu.take(x[images], strip)
+        y = qkv(_norm(block.norm1, tokens, dtype).flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        y = cpu.attend(y, pad, bias, strip.layout, attn.scale)
+        tokens = tokens + proj(y.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        y = fc2(fc1(_norm(block.norm2, tokens, dtype).flatten(0, 1))).unflatten(0, tokens.shape[:2])
+        cpu.put(result[images], strip, tokens, y)
     return result
-
-
-def _attend(qkv: Tensor, pad: Tensor, bias: Tensor, strip: Strip, heads: int, scale: float) -> Tensor:
-    """The attended tokens ``(images * tokens, C)`` of a strip, given their ``qkv`` ``(images, tokens, 3 * C)``."""
-    images, N = len(qkv), bias.shape[-1]
-    if strip.gather.numel() > strip.tokens:  # there is padding
-        qkv = torch.cat([qkv, pad.expand(images, 1, -1)], dim=1)
-    into, back = _head_rows(strip, heads, N)
-    qkv = _select(qkv.view(images, -1, qkv.shape[-1] // (3 * heads)), into)
-    qkv = qkv.view(images, 3, -1, heads, N, qkv.shape[-1])
-    attended, done = [], 0
-    for variant, count in enumerate(strip.variants):
-        if count:
-            q, k, v = qkv[:, :, done : done + count].transpose(0, 1).flatten(1, 2)
-            attended.append(_attention(q, k, v, bias[variant], scale).reshape(images, -1, q.shape[-1]))
-            done += count
-    out = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
-    return _select(out, back).view(images * strip.tokens, -1)
-
-
-@lru_cache(maxsize=256)
-def _head_rows(strip: Strip, heads: int, N: int) -> tuple[Tensor, Tensor]:
-    """``strip.gather`` and ``strip.scatter`` for the rows of single heads, so that nothing is transposed after them.
-
-    From (token, 3, head) to (3, window, head, place), and from (window, head, place) to (token, head).
-    """
-    head, part = torch.arange(heads), torch.arange(3).view(3, 1, 1, 1)
-    into = (strip.gather.view(-1, 1, N) * 3 + part) * heads + head[:, None]
-    window, place = strip.scatter // N, strip.scatter % N
-    back = (window[:, None] * heads + head) * N + place[:, None]
-    return into.flatten(), back.flatten()
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Attention ``(n, heads, N, head_dim)``; in bfloat16 separate products are faster than PyTorch's fused ones."""
-    if q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, bias[None].to(q.dtype), scale=scale)
-    scores = torch.add(bias, q @ k.transpose(-2, -1), alpha=scale)  # in float32, as the bias is
-    return scores.softmax(dim=-1).to(v.dtype) @ v
-
-
-def _select(x: Tensor, index: Tensor) -> Tensor:
-    """``x[:, index]``; rows of a matrix are selected several times as fast."""
-    images, tokens, _ = x.shape
-    index = (index + torch.arange(images)[:, None] * tokens).flatten() if images > 1 else index
-    return x.flatten(0, 1).index_select(0, index).unflatten(0, (images, -1))
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
@@ -146,6 +91,6 @@ def _packed(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
     state = (dtype, weight.data_ptr(), weight.shape, words.sum().item(), bits[-8:].sum().item())
     known, packed = _PACKED.get(layer, (None, None))
     if known != state:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), TOKENS)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), cpu.TOKENS)
         _PACKED[layer] = (state, packed)
     return packed

@@ -17,9 +17,10 @@ OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT 
 # What a part may import besides the standard library: other packages, and other parts of this one.
 # `compat` stands below everything: it patches what the rest builds upon.
 ALLOWED = {
-    'attention': {'torch', 'triton'},
+    'attention': {'torch', 'triton', 'swin_mm.recompute'},
+    'recompute': {'torch'},
     'strips': {'torch', 'swin_mm.attention', 'swin_mm.layers'},
-    'layers': {'torch', 'swin_mm.attention', 'swin_mm.strips'},
+    'layers': {'torch', 'swin_mm.attention', 'swin_mm.recompute', 'swin_mm.strips'},
     'checkpoints': {'torch', 'safetensors'},
     'registry': {'mmengine'},
     'arguments': {'torch', 'swin_mm.checkpoints', 'swin_mm.layers', 'swin_mm.registry'},

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from swin_mm import strips
-from swin_mm.attention import WindowGrid
+from swin_mm.attention import WindowGrid, cpu
 from swin_mm.layers import BlockOptions, SwinBlock
 
 SIZES = [(14, 14), (20, 9), (3, 5), (1, 1), (29, 23), (8, 40)]
@@ -18,7 +18,7 @@ GRIDS = [WindowGrid(size, *window) for size, window in itertools.product(SIZES, 
 @pytest.fixture(params=[8, 60, 10_000], autouse=True)
 def tokens(request, monkeypatch):
     """Many strips, some, and one with several images."""
-    monkeypatch.setattr(strips, 'TOKENS', request.param)
+    monkeypatch.setattr(cpu, 'TOKENS', request.param)
     return request.param
 
 
@@ -126,12 +126,13 @@ def test_strips_hold_every_token_once_and_windows_in_the_order_of_their_variants
     want = {tuple(w.tolist()): int(v) for w, v in zip(windows, variant, strict=True)}
     seen, got = [], {}
     for strip in grid.strips(tokens):
+        layout = strip.layout
         held = torch.cat([number[0, start:stop].flatten() for start, stop in strip.slices])
-        assert len(held) == strip.tokens
+        assert len(held) == layout.tokens
         seen += held.tolist()
-        gathered = torch.cat([held, torch.zeros(1, dtype=torch.long)])[strip.gather]
-        assert torch.equal(gathered[strip.scatter], held)
-        kinds = [kind for kind, count in enumerate(strip.variants) for _ in range(count)]
+        gathered = torch.cat([held, torch.zeros(1, dtype=torch.long)])[layout.gather]
+        assert torch.equal(gathered[layout.scatter], held)
+        kinds = [kind for kind, count in enumerate(layout.variants) for _ in range(count)]
         got |= {tuple(w.tolist()): kind for w, kind in zip(gathered.view(-1, N), kinds, strict=True)}
     assert sorted(seen) == list(range(1, H * W + 1))
     assert got == want

@@ -12,14 +12,18 @@ with ``reference`` in value and gradient. The map is ``(B, H, W, heads * head_di
 import torch
 from torch import Tensor, nn
 
-from . import reference, sdpa
+from ..recompute import linear_after
+from . import cpu, reference, sdpa
 from .grid import WindowGrid
 
 __all__ = ['KERNELS', 'WindowAttention', 'WindowGrid', 'relative_position_index']
 
+_IDENTITY = nn.Identity()
+
 KERNELS = {
     'reference': reference.window_attention,
     'sdpa': sdpa.window_attention,
+    'cpu': cpu.window_attention,
 }
 
 
@@ -65,7 +69,6 @@ class WindowAttention(nn.Module):
         self.scale = (dim // num_heads) ** -0.5 if qk_scale is None else qk_scale
         self.attn_drop, self.cancel_shift = attn_drop, cancel_shift
         self.kernel_name = kernel
-        self.kernel = KERNELS['sdpa' if kernel == 'auto' else kernel]
 
         rows = (2 * window[0] - 1) * (2 * window[1] - 1)
         self.relative_position_bias_table = nn.Parameter(torch.empty(rows, num_heads))
@@ -79,13 +82,16 @@ class WindowAttention(nn.Module):
         """Relative position bias ``(num_heads, N, N)``."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+        """The attended map; with ``norm`` that of ``norm(x)``."""
+        qkv = self.qkv(x) if norm is None else linear_after(norm, self.qkv, x)
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         # A padding token is zero before the qkv layer, so its q, k, v are that layer's bias.
         pad = None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
         dropout = self.attn_drop if self.training else 0.0
-        x = self.kernel(qkv, self.bias(), pad, self.window, self.shift_on(x.shape[1:3]), self.scale, dropout)
-        return self.proj_drop(self.proj(x))
+        kernel = self.kernel_name if self.kernel_name != 'auto' else _fastest(qkv, dropout)
+        x = KERNELS[kernel](qkv, self.bias(), pad, self.window, self.shift_on(x.shape[1:3]), self.scale, dropout)
+        return self.proj_drop(linear_after(_IDENTITY, self.proj, x))
 
     def shift_on(self, size: tuple[int, int]) -> tuple[int, int]:
         """The shift on a map of ``size`` (height, width) tokens."""
@@ -95,3 +101,9 @@ class WindowAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f'window={self.window}, shift={self.shift}, num_heads={self.num_heads}'
+
+
+def _fastest(qkv: Tensor, dropout: float) -> str:
+    """The kernel that 'auto' takes."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'

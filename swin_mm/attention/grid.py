@@ -12,20 +12,26 @@ MASKED = -100.0  # added to the score of a masked pair; finite, as in the offici
 
 
 @dataclass(frozen=True, eq=False)
-class Strip:
-    """Some rows of windows, and the tokens in them.
+class Layout:
+    """Where tokens are in rows of windows, for all strips of a map that look alike.
 
-    ``slices``: rows of the map, (start, stop), from above; two where the shift wraps around. ``tokens``: their number.
-    ``gather`` ``(n * N,)`` int64: for each place in the windows its token, counted along ``slices``, or ``tokens`` for
-    padding. ``scatter`` ``(tokens,)`` int64: for each token its place. ``variants``: how many of the n windows are of
-    each kind in ``mask_variants``; those of one kind lie together, in this order.
+    ``tokens``: their number. ``gather`` ``(n * N,)`` int64: for each place in the n windows its token, counted from
+    above, or ``tokens`` for padding. ``scatter`` ``(tokens,)`` int64: for each token its place. ``variants``: how many
+    windows are of each kind in ``mask_variants``; those of one kind lie together, in this order.
     """
 
-    slices: tuple[tuple[int, int], ...]
     tokens: int
     gather: Tensor
     scatter: Tensor
     variants: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some rows of windows: rows of the map as (start, stop), two where the shift wraps around, and what is in them."""
+
+    slices: tuple[tuple[int, int], ...]
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -128,29 +134,41 @@ class WindowGrid:
         return x
 
 
-@lru_cache(maxsize=256)  # a dozen for each size of image
+@lru_cache(maxsize=64)  # those of eight sizes of image
 def _strips(grid: WindowGrid, tokens: int) -> tuple[Strip, ...]:
     rows, (h, w) = grid.counts[0], grid.window
     number = min(rows, max(1, round(rows * h * grid.counts[1] * w / tokens)))
-    return tuple(_strip(grid, *ends) for ends in pairwise(rows * i // number for i in range(number + 1)))
+    layouts, strips = {}, []
+    for first, stop in pairwise(rows * i // number for i in range(number + 1)):
+        slices = _slices(grid, first, stop)
+        alike = (stop - first, sum(b - a for a, b in slices), stop == rows)
+        if alike not in layouts:
+            layouts[alike] = _layout(grid, first, stop)
+        strips.append(Strip(slices, layouts[alike]))
+    return tuple(strips)
 
 
-def _strip(grid: WindowGrid, first: int, stop: int) -> Strip:
-    """The windows of the rows ``first`` to ``stop``."""
+def _slices(grid: WindowGrid, first: int, stop: int) -> tuple[tuple[int, int], ...]:
+    """Rows of the map in the rows of windows ``first`` to ``stop``, in the order in which windows have them."""
+    H, h, dy = grid.size[0], grid.window[0], grid.shift[0]
+    slices = [(first * h + dy, min(stop * h + dy, H))]
+    if stop == grid.counts[0]:
+        slices.append((0, min(dy, H)))
+    return tuple((a, b) for a, b in slices if a < b)
+
+
+def _layout(grid: WindowGrid, first: int, stop: int) -> Layout:
+    """Where the tokens of the rows of windows ``first`` to ``stop`` are."""
     (H, W), (h, w), (dy, dx), (rows, columns) = grid.size, grid.window, grid.shift, grid.counts
     y = (torch.arange(first * h, stop * h) + dy) % (rows * h)  # where the padded map had them before the shift
     x = (torch.arange(columns * w) + dx) % (columns * w)
     there = y < H
-    row = torch.where(there, there.cumsum(0) - 1, -1)  # counted in the strip
-    count = int(there.sum()) * W
-    places = torch.where(there[:, None] & (x < W), row[:, None] * W + x, count)
+    tokens = int(there.sum()) * W
+    places = torch.where(there[:, None] & (x < W), (there.cumsum(0) - 1)[:, None] * W + x, tokens)
     windows = places.view(stop - first, h, columns, w).transpose(1, 2).reshape(-1, h * w)
 
-    variant = grid.variant().view(rows, columns)[first:stop].flatten() if grid.shifted else torch.zeros(len(windows))
-    variant = variant.long()
-    gather = windows[variant.argsort(stable=True)].flatten()
-    scatter = torch.empty(count + 1, dtype=torch.long).index_copy_(0, gather, torch.arange(len(gather)))[:count]
-    starts = [i for i in range(len(y)) if there[i] and (i == 0 or not there[i - 1] or y[i] != y[i - 1] + 1)]
-    stops = [i + 1 for i in range(len(y)) if there[i] and (i + 1 == len(y) or not there[i + 1] or y[i + 1] != y[i] + 1)]
-    slices = tuple((int(y[a]), int(y[b - 1]) + 1) for a, b in zip(starts, stops, strict=True))
-    return Strip(slices, count, gather, scatter, tuple(torch.bincount(variant, minlength=4).tolist()))
+    kind = grid.variant().view(rows, columns)[first:stop].flatten()
+    kind = kind if grid.shifted else torch.zeros_like(kind)
+    gather = windows[kind.argsort(stable=True)].flatten()
+    scatter = torch.empty(tokens + 1, dtype=torch.long).index_copy_(0, gather, torch.arange(len(gather)))[:tokens]
+    return Layout(tokens, gather, scatter.clone(), tuple(torch.bincount(kind, minlength=4).tolist()))

@@ -104,10 +104,17 @@ def test_bias_table_starts_random():
     assert table.abs().max() < 0.2
 
 
-def test_kernel_is_chosen_by_name():
-    for name, kernel in KERNELS.items():
-        assert WindowAttention(8, 2, (7, 7), kernel=name).kernel is kernel
-    assert WindowAttention(8, 2, (7, 7)).kernel in KERNELS.values()
+@pytest.mark.parametrize(('name', 'taken'), [*zip(KERNELS, KERNELS, strict=True), ('auto', 'cpu')])
+def test_kernel_is_chosen_by_name(name, taken, monkeypatch):
+    def note(qkv, *_):
+        raise InterruptedError(name)
+
+    monkeypatch.setitem(KERNELS, taken, note)
+    with pytest.raises(InterruptedError):
+        WindowAttention(8, 2, (7, 7), kernel=name)(torch.randn(1, 7, 7, 8))
+
+
+def test_an_unknown_kernel_is_refused():
     with pytest.raises(ValueError, match=r"attention must be one of \['auto', 'reference', .*\], got 'flash'"):
         WindowAttention(8, 2, (7, 7), kernel='flash')
 

@@ -1,0 +1,186 @@
+"""Window attention on the CPU: a strip of windows at a time, so that scores never leave the cache and are never saved.
+
+The backward pass computes them again from queries and keys. Windows with the same mask are taken together.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .grid import Layout, Strip, WindowGrid
+
+TOKENS = 1600  # a strip; in float32 at 96 channels 2.4 MB in the widest layer of a block
+
+
+def window_attention(
+    qkv: Tensor,
+    bias: Tensor,
+    pad: Tensor | None,
+    window: tuple[int, int],
+    shift: tuple[int, int],
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The attended map ``(B, H, W, C)``; for the arguments see ``swin_mm.attention``.
+
+    Saves nothing for the backward pass but its arguments. Raises ValueError for what it cannot do.
+    """
+    if dropout:
+        raise ValueError(f"attention='cpu' has no dropout of attention weights, got {dropout}: use 'reference'")
+    if qkv.device.type != 'cpu':
+        raise ValueError(f"attention='cpu' must be given tensors on the CPU, got {qkv.device}: use 'auto'")
+    grid = WindowGrid(tuple(qkv.shape[1:3]), window, shift)
+    pad = torch.zeros_like(qkv[0, 0, 0]) if pad is None else pad.to(qkv.dtype)
+    return _WindowAttention.apply(qkv, bias, pad, grid, scale)
+
+
+class _WindowAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, qkv: Tensor, bias: Tensor, pad: Tensor, grid: WindowGrid, scale: float) -> Tensor:
+        qkv = qkv.contiguous()
+        ctx.save_for_backward(qkv, bias, pad)
+        ctx.grid, ctx.scale = grid, scale
+        out = qkv.new_empty(*qkv.shape[:3], qkv.shape[4] * qkv.shape[5])
+        variants = grid.bias_variants(bias)
+        for strip, images in strips_of(qkv, grid):
+            tokens = take(qkv.flatten(3)[images], strip)
+            put(out[images], strip, attend(tokens, pad.flatten(), variants, strip.layout, scale))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, bias, pad = ctx.saved_tensors
+        variants, zeros = ctx.grid.bias_variants(bias), grad.new_zeros(grad.shape[-1])
+        grad_qkv, grad_bias, grad_pad = torch.empty_like(qkv), torch.zeros_like(variants[0]), torch.zeros_like(pad)
+        for strip, images in strips_of(qkv, ctx.grid):
+            layout = strip.layout
+            windows = _windows(take(qkv.flatten(3)[images], strip), pad.flatten(), layout, *bias.shape[:2])
+            rows = _windows(take(grad[images], strip), zeros, layout, *bias.shape[:2], parts=1)[:, 0]
+            part = _backward(windows, rows, variants, layout, ctx.scale, grad_bias).flatten(1, -2)
+            _, back, padding = _rows(layout, *bias.shape[:2], 3)
+            put(grad_qkv.flatten(3)[images], strip, _select(part, back).view(len(part), layout.tokens, -1))
+            grad_pad += _select(part, padding).view(-1, *pad.shape).sum(0)
+        return grad_qkv, grad_bias.to(bias.dtype), grad_pad, None, None
+
+
+def strips_of(x: Tensor, grid: WindowGrid) -> Iterator[tuple[Strip, slice]]:
+    """Strips of the maps ``x`` ``(B, H, W, ...)``; where a map is small, several images at once."""
+    for strip in grid.strips(TOKENS):
+        step = max(1, TOKENS // strip.layout.tokens)
+        for first in range(0, len(x), step):
+            yield strip, slice(first, first + step)
+
+
+def take(x: Tensor, strip: Strip) -> Tensor:
+    """The tokens ``(images, tokens, C)`` of a strip in the maps ``(images, H, W, C)``."""
+    parts = [x[:, start:stop] for start, stop in strip.slices]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).flatten(1, 2)
+
+
+def put(out: Tensor, strip: Strip, x: Tensor, y: Tensor | None = None) -> None:
+    """Writes the tokens ``x`` ``(images, tokens, C)`` of a strip, plus ``y``, into the maps ``(images, H, W, C)``."""
+    done = 0
+    for start, stop in strip.slices:
+        rows = slice(done, done := done + (stop - start) * out.shape[2])
+        target = out[:, start:stop]
+        if y is None:
+            target.copy_(x[:, rows].view_as(target))
+        else:
+            torch.add(x[:, rows].view_as(target), y[:, rows].view_as(target), out=target)
+
+
+def attend(qkv: Tensor, pad: Tensor, variants: Tensor, layout: Layout, scale: float) -> Tensor:
+    """The attended tokens ``(images, tokens, C)`` of a layout.
+
+    ``qkv`` ``(images, tokens, 3 * C)``, ``pad`` ``(3 * C,)`` that of padding, ``variants`` ``(4, heads, N, N)`` the
+    biases with the mask.
+    """
+    heads, N = variants.shape[1:3]
+    windows = _windows(qkv, pad, layout, heads, N)
+    attended = []
+    for variant, some in _kinds(layout):
+        q, k, v = windows[:, :, some].transpose(0, 1).flatten(1, 2)
+        attended.append(_attention(q, k, v, variants[variant], scale).reshape(len(qkv), -1, q.shape[-1]))
+    out = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
+    return _select(out, _rows(layout, heads, N, 1)[1]).view(len(qkv), layout.tokens, -1)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Attention ``(n, heads, N, head_dim)``; in bfloat16 separate products are faster than PyTorch's fused ones."""
+    if q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, bias[None].to(q.dtype), scale=scale)
+    return _weights(q, k, bias, scale).to(v.dtype) @ v
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Weights ``(n, heads, N, N)``, in float32 at least."""
+    scores = q @ k.transpose(-2, -1)
+    return torch.add(bias.to(torch.promote_types(bias.dtype, torch.float32)), scores, alpha=scale).softmax(dim=-1)
+
+
+def _backward(
+    windows: Tensor, grad: Tensor, variants: Tensor, layout: Layout, scale: float, grad_bias: Tensor
+) -> Tensor:
+    """Gradient of ``windows`` ``(images, 3, n, heads, N, head_dim)``, given that of what was attended.
+
+    That of the bias is added to ``grad_bias`` ``(heads, N, N)``.
+    """
+    result = torch.empty_like(windows)
+    for variant, some in _kinds(layout):
+        q, k, v = windows[:, :, some].transpose(0, 1).flatten(1, 2)
+        out = grad[:, some].flatten(0, 1)
+        weights = _weights(q, k, variants[variant], scale)
+        grad_weights = (out @ v.transpose(-2, -1)).to(weights.dtype)
+        scores = weights * (grad_weights - (weights * grad_weights).sum(dim=-1, keepdim=True))
+        grad_bias += scores.sum(dim=0)
+        scores = (scores * scale).to(q.dtype)
+        parts = (scores @ k, scores.transpose(-2, -1) @ q, weights.to(v.dtype).transpose(-2, -1) @ out)
+        for i, part in enumerate(parts):
+            result[:, i, some] = part.unflatten(0, (len(windows), -1))
+    return result
+
+
+def _kinds(layout: Layout) -> Iterator[tuple[int, slice]]:
+    """Each kind of mask that occurs and where its windows are."""
+    done = 0
+    for variant, count in enumerate(layout.variants):
+        if count:
+            yield variant, slice(done, done := done + count)
+
+
+def _windows(x: Tensor, pad: Tensor, layout: Layout, heads: int, N: int, parts: int = 3) -> Tensor:
+    """Windows ``(images, parts, n, heads, N, head_dim)`` of tokens ``(images, tokens, parts * heads * head_dim)``."""
+    images = len(x)
+    if layout.gather.numel() > layout.tokens:  # there is padding
+        x = torch.cat([x, pad.expand(images, 1, -1)], dim=1)
+    rows = _select(x.reshape(images, -1, x.shape[-1] // (parts * heads)), _rows(layout, heads, N, parts)[0])
+    return rows.view(images, parts, -1, heads, N, rows.shape[-1])
+
+
+@lru_cache(maxsize=256)
+def _rows(layout: Layout, heads: int, N: int, parts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the rows of single heads come from and go to, so that nothing is transposed before or after.
+
+    From (token, part, head) to (part, window, head, place), back, and where padding is in the latter.
+    """
+    head, part = torch.arange(heads), torch.arange(parts)
+    into = (layout.gather.view(-1, 1, N) * parts + part.view(-1, 1, 1, 1)) * heads + head[:, None]
+    number = len(layout.gather) // N
+
+    def back(places: Tensor) -> Tensor:
+        window, place = places[:, None, None] // N, places[:, None, None] % N
+        return (((part[:, None] * number + window) * heads + head) * N + place).flatten()
+
+    return into.flatten(), back(layout.scatter), back((layout.gather == layout.tokens).nonzero()[:, 0])
+
+
+def _select(x: Tensor, index: Tensor) -> Tensor:
+    """``x[:, index]`` for ``(images, rows, width)``; rows of a matrix are selected several times as fast."""
+    images, rows, _ = x.shape
+    index = (index + torch.arange(images)[:, None] * rows).flatten() if images > 1 else index
+    return x.flatten(0, 1).index_select(0, index).unflatten(0, (images, -1))
