@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..recompute import linear_after
-from . import cpu, reference, sdpa
+from . import cpu, reference, sdpa, triton
 from .grid import WindowGrid
 
 __all__ = ['KERNELS', 'WindowAttention', 'WindowGrid', 'relative_position_index']
@@ -24,6 +24,7 @@ KERNELS = {
     'reference': reference.window_attention,
     'sdpa': sdpa.window_attention,
     'cpu': cpu.window_attention,
+    'triton': triton.window_attention,
 }
 
 
@@ -104,6 +105,6 @@ class WindowAttention(nn.Module):
 
 
 def _fastest(qkv: Tensor, dropout: float) -> str:
-    """The kernel that 'auto' takes."""
+    """The kernel that 'auto' takes. 'triton' has never run on a GPU, so it is taken by name only."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'

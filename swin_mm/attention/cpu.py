@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -105,22 +104,21 @@ def attend(qkv: Tensor, pad: Tensor, variants: Tensor, layout: Layout, scale: fl
     attended = []
     for variant, some in _kinds(layout):
         q, k, v = windows[:, :, some].transpose(0, 1).flatten(1, 2)
-        attended.append(_attention(q, k, v, variants[variant], scale).reshape(len(qkv), -1, q.shape[-1]))
+        out = _weights(q, k, variants[variant], scale).to(v.dtype) @ v
+        attended.append(out.reshape(len(qkv), -1, q.shape[-1]))
     out = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
     return _select(out, _rows(layout, heads, N, 1)[1]).view(len(qkv), layout.tokens, -1)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Attention ``(n, heads, N, head_dim)``; in bfloat16 separate products are faster than PyTorch's fused ones."""
-    if q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, bias[None].to(q.dtype), scale=scale)
-    return _weights(q, k, bias, scale).to(v.dtype) @ v
-
-
 def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Weights ``(n, heads, N, N)``, in float32 at least."""
+    """Weights ``(n, heads, N, N)``, in float32 at least.
+
+    Of windows these separate operations are faster than PyTorch's fused attention, whose tiles are for long sequences.
+    """
     scores = q @ k.transpose(-2, -1)
-    return torch.add(bias.to(torch.promote_types(bias.dtype, torch.float32)), scores, alpha=scale).softmax(dim=-1)
+    bias = bias.to(torch.promote_types(bias.dtype, torch.float32))
+    scores = torch.add(bias, scores, alpha=scale, out=scores if scores.dtype == bias.dtype else None)
+    return scores.softmax(dim=-1)
 
 
 def _backward(

@@ -31,7 +31,7 @@ def test_bias_depends_on_the_offset_alone():
         assert bias[head, 0, 0, 2, 3] == table[0, 0, head]
 
 
-@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('kernel', ['reference', 'sdpa', 'cpu'])
 @pytest.mark.parametrize('qkv_bias', [True, False])
 @pytest.mark.parametrize(('window', 'shift'), [((7, 7), (3, 3)), ((7, 7), (0, 0)), ((4, 6), (2, 3))])
 @pytest.mark.parametrize('size', [(14, 14), (12, 9), (8, 29)])

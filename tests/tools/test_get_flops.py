@@ -7,7 +7,7 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from tiny_training import ROOT, main_of
+from tiny_training import ROOT, main_of, script
 
 from swin_mm import SwinTransformer
 from swin_mm.engine.preflight import PreflightError
@@ -101,6 +101,42 @@ def products(module, x) -> int:
     """Multiply-adds of convolutions and matrix products as mmengine counts them in a real run."""
     analysis = FlopAnalyzer(module.eval(), (x,)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     return sum(analysis.by_operator()[name] for name in ('conv', 'addmm', 'linear', 'matmul', 'bmm'))
+
+
+SIZES = {(224, 448): [(56, 112), (28, 56), (14, 28), (7, 14)], (100, 172): [(25, 43), (13, 22), (7, 11), (4, 6)]}
+
+
+@pytest.mark.parametrize('shape', SIZES, ids=['whole windows', 'padded'])
+def test_attention_is_told_beside_the_formulas_of_the_paper(shape):
+    backbone = SwinTransformer(embed_dims=WIDTH, depths=DEPTHS, num_heads=(1, 2, 3, 4))
+    stages = script('tools/get_flops.py').window_attention(backbone, shape)
+    assert [a.size for a in stages] == SIZES[shape]
+    for stage, (a, (h, w), depth) in enumerate(zip(stages, SIZES[shape], DEPTHS, strict=True)):
+        C, whole_windows = WIDTH * 2**stage, -(-h // WINDOW) * -(-w // WINDOW) * WINDOW**2
+        assert (a.width, a.blocks) == (C, depth)
+        assert a.global_formula == depth * (4 * h * w * C**2 + 2 * (h * w) ** 2 * C)  # equation 1
+        assert a.window_formula == depth * (4 * h * w * C**2 + 2 * WINDOW**2 * h * w * C)  # equation 2
+        assert a.products == depth * 2 * WINDOW**2 * whole_windows * C
+        assert a.counted - a.products == depth * 4 * h * w * C**2
+        assert (a.counted == a.window_formula) == (shape == (224, 448))
+
+
+def test_a_counter_blind_to_fused_attention_misses_the_products(main, tmp_path, capsys):
+    """mmengine's, in a real run of the fused kernel; that of the reference it sees in full."""
+    arguments = dict(embed_dims=96, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 4))
+    shape, seen = (100, 172), {}
+    for attention in ('sdpa', 'reference'):
+        backbone = SwinTransformer(**arguments, attention=attention)
+        seen[attention] = products(backbone, torch.zeros(1, 3, *shape))
+    stages = script('tools/get_flops.py').window_attention(SwinTransformer(**arguments), shape)
+    assert seen['reference'] - seen['sdpa'] == sum(a.products for a in stages) > 0
+
+    config = write_config(tmp_path, 'upernet_swin_t', f'dict(backbone=dict(arch=None, **{arguments}))')
+    costs = main([config, '--shape', *map(str, shape)])
+    assert costs['backbone'].multiply_adds == seen['reference']
+    hidden = seen['reference'] - seen['sdpa']
+    words = f'{seen["sdpa"] / 1e9:.2f} G backbone, {(costs["whole"].multiply_adds - hidden) / 1e9:.2f} G whole'
+    assert words in capsys.readouterr().out
 
 
 def built(config: str):
