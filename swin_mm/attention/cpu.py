@@ -55,7 +55,9 @@ class _WindowAttention(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, bias, pad = ctx.saved_tensors
         variants, zeros = ctx.grid.bias_variants(bias), grad.new_zeros(grad.shape[-1])
-        grad_qkv, grad_bias, grad_pad = torch.empty_like(qkv), torch.zeros_like(variants[0]), torch.zeros_like(pad)
+        exact = torch.promote_types(bias.dtype, torch.float32)  # sums over all windows
+        grad_bias, grad_pad = (torch.zeros_like(x, dtype=exact) for x in (variants[0], pad))
+        grad_qkv = torch.empty_like(qkv)
         for strip, images in strips_of(qkv, ctx.grid):
             layout = strip.layout
             windows = _windows(take(qkv.flatten(3)[images], strip), pad.flatten(), layout, *bias.shape[:2])
@@ -63,8 +65,8 @@ class _WindowAttention(torch.autograd.Function):
             part = _backward(windows, rows, variants, layout, ctx.scale, grad_bias).flatten(1, -2)
             _, back, padding = _rows(layout, *bias.shape[:2], 3)
             put(grad_qkv.flatten(3)[images], strip, _select(part, back).view(len(part), layout.tokens, -1))
-            grad_pad += _select(part, padding).view(-1, *pad.shape).sum(0)
-        return grad_qkv, grad_bias.to(bias.dtype), grad_pad, None, None
+            grad_pad += _select(part, padding).view(-1, *pad.shape).sum(0, dtype=exact)
+        return grad_qkv, grad_bias.to(bias.dtype), grad_pad.to(pad.dtype), None, None
 
 
 def strips_of(x: Tensor, grid: WindowGrid) -> Iterator[tuple[Strip, slice]]:
@@ -94,7 +96,7 @@ def put(out: Tensor, strip: Strip, x: Tensor, y: Tensor | None = None) -> None:
 
 
 def attend(qkv: Tensor, pad: Tensor, variants: Tensor, layout: Layout, scale: float) -> Tensor:
-    """The attended tokens ``(images, tokens, C)`` of a layout.
+    """The attended tokens ``(images, tokens, C)`` of a strip.
 
     ``qkv`` ``(images, tokens, 3 * C)``, ``pad`` ``(3 * C,)`` that of padding, ``variants`` ``(4, heads, N, N)`` the
     biases with the mask.

@@ -59,6 +59,14 @@ def test_round_trip_is_bitwise(library):
     assert same(from_official(official, 'official'), official)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('arch', ARCHS)
+@pytest.mark.parametrize('library', LIBRARIES)
+def test_round_trip_of_every_size_is_bitwise(library, arch):
+    state = random_net(library, **ARCHS[arch]).state_dict()
+    assert same(from_official(to_official(state), LIBRARIES[library].dialect), state)
+
+
 @pytest.mark.parametrize('arch', ARCHS)
 @pytest.mark.parametrize('library', LIBRARIES)
 def test_every_size_has_the_same_names_and_shapes(library, arch):
