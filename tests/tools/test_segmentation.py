@@ -60,7 +60,7 @@ def test_training_on_one_process_needs_no_synchronised_norms(tiny):
 def test_norms_stay_synchronised_where_there_are_several_gpus(monkeypatch, tiny, launcher, device, kind):
     launch = script('tools/launch.py')
     built = []
-    runner = type('Runner', (), dict(logger=logging.getLogger('test'), register_hook=lambda *_: None))()
+    runner = type('Runner', (), dict(logger=logging.getLogger('test'), hooks=[], register_hook=lambda *_: None))()
     monkeypatch.setitem(launch.build_runner.__globals__, 'get_device', lambda: device)
     monkeypatch.setattr(launch.build_runner.__globals__['Runner'], 'from_cfg', lambda cfg: built.append(cfg) or runner)
     cfg = Config.fromfile(tiny.config)
