@@ -2,7 +2,7 @@
 
     python tools/train.py configs/upernet_swin_pico_shapes.py       # or all at once: bash demo/quickstart.sh --task seg
 
-Expected: mIoU 0.845 on the 80 held-out pictures, six classes with the background, measured with this code.
+Expected: mIoU 0.82 to 0.85 on the 80 held-out pictures, six classes with the background: 0.819 and 0.845 were measured.
 """
 
 _base_ = [
