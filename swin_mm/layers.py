@@ -52,6 +52,7 @@ class PatchEmbed(nn.Module):
         bottom, right = (-side % patch for side, patch in zip(image.shape[2:], self.patch_size, strict=True))
         if bottom or right:
             image = F.pad(image, (0, right, 0, bottom))
+        image = image.contiguous(memory_format=torch.channels_last)  # then so is the result, and no copy makes tokens
         return self.norm(self.proj(image).permute(0, 2, 3, 1))
 
 

@@ -17,9 +17,10 @@ OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT 
 # What a part may import besides the standard library: other packages, and other parts of this one.
 # `compat` stands below everything: it patches what the rest builds upon.
 ALLOWED = {
-    'attention': {'torch', 'triton', 'swin_mm.recompute'},
-    'recompute': {'torch'},
-    'strips': {'torch', 'swin_mm.attention', 'swin_mm.layers'},
+    'attention': {'torch', 'triton', 'swin_mm.recompute', 'swin_mm.threads'},
+    'recompute': {'torch', 'swin_mm.threads'},
+    'strips': {'torch', 'swin_mm.attention', 'swin_mm.layers', 'swin_mm.threads'},
+    'threads': {'torch'},
     'layers': {'torch', 'swin_mm.attention', 'swin_mm.recompute', 'swin_mm.strips'},
     'checkpoints': {'torch', 'safetensors'},
     'registry': {'mmengine'},

@@ -18,7 +18,7 @@ GRIDS = [WindowGrid(size, *window) for size, window in itertools.product(SIZES, 
 @pytest.fixture(params=[8, 60, 10_000], autouse=True)
 def tokens(request, monkeypatch):
     """Many strips, some, and one with several images."""
-    monkeypatch.setattr(cpu, 'TOKENS', request.param)
+    monkeypatch.setattr(cpu, 'STRIP', 4 * request.param)
     return request.param
 
 
@@ -95,6 +95,16 @@ def test_changed_weights_count_at_once(change):
         torch.testing.assert_close(block(x), by_layers(block, x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('part', [(slice(None),), (77,), (slice(None), 301)], ids=['all', 'a row', 'a column'])
+def test_a_changed_part_of_a_large_weight_counts(part, dtype):
+    layer = nn.Linear(384, 1152).to(dtype)
+    before = strips._packed(layer, dtype)
+    assert strips._packed(layer, dtype) is before
+    layer.weight.data[part] *= 1.5
+    assert strips._packed(layer, dtype) is not before
+
+
 def test_only_plain_inference_on_the_cpu_takes_this_way():
     x = torch.randn(1, 9, 9, 16)
     assert not strips.applies(make_block(), x)  # there is a gradient
@@ -125,7 +135,7 @@ def test_strips_hold_every_token_once_and_windows_in_the_order_of_their_variants
     variant = grid.variant() if grid.shifted else torch.zeros(grid.num_windows, dtype=torch.long)
     want = {tuple(w.tolist()): int(v) for w, v in zip(windows, variant, strict=True)}
     seen, got = [], {}
-    for strip in grid.strips(tokens):
+    for strip in grid.strips(max(1, 60 // tokens)):
         layout = strip.layout
         held = torch.cat([number[0, start:stop].flatten() for start, stop in strip.slices])
         assert len(held) == layout.tokens

@@ -5,6 +5,7 @@ The backward pass computes them again from queries and keys. Windows with the sa
 
 from collections.abc import Iterator
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .grid import Layout, Strip, WindowGrid
 
-TOKENS = 1600  # a strip; in float32 at 96 channels 2.4 MB in the widest layer of a block
+STRIP = 6400  # bytes of one channel in a strip; at 96 channels 2.4 MB in the widest layer of a block
 
 
 def window_attention(
@@ -45,7 +46,7 @@ class _WindowAttention(torch.autograd.Function):
         ctx.grid, ctx.scale = grid, scale
         out = qkv.new_empty(*qkv.shape[:3], qkv.shape[4] * qkv.shape[5])
         variants = grid.bias_variants(bias)
-        for strip, images in strips_of(qkv, grid):
+        for strip, images in strips_of(qkv, grid, qkv.dtype):
             tokens = take(qkv.flatten(3)[images], strip)
             put(out[images], strip, attend(tokens, pad.flatten(), variants, strip.layout, scale))
         return out
@@ -58,7 +59,7 @@ class _WindowAttention(torch.autograd.Function):
         exact = torch.promote_types(bias.dtype, torch.float32)  # sums over all windows
         grad_bias, grad_pad = (torch.zeros_like(x, dtype=exact) for x in (variants[0], pad))
         grad_qkv = torch.empty_like(qkv)
-        for strip, images in strips_of(qkv, ctx.grid):
+        for strip, images in strips_of(qkv, ctx.grid, qkv.dtype):
             layout = strip.layout
             windows = _windows(take(qkv.flatten(3)[images], strip), pad.flatten(), layout, *bias.shape[:2])
             rows = _windows(take(grad[images], strip), zeros, layout, *bias.shape[:2], parts=1)[:, 0]
@@ -69,10 +70,14 @@ class _WindowAttention(torch.autograd.Function):
         return grad_qkv, grad_bias.to(bias.dtype), grad_pad.to(pad.dtype), None, None
 
 
-def strips_of(x: Tensor, grid: WindowGrid) -> Iterator[tuple[Strip, slice]]:
-    """Strips of the maps ``x`` ``(B, H, W, ...)``; where a map is small, several images at once."""
-    for strip in grid.strips(TOKENS):
-        step = max(1, TOKENS // strip.layout.tokens)
+def strips_of(x: Tensor, grid: WindowGrid, dtype: torch.dtype) -> Iterator[tuple[Strip, slice]]:
+    """Strips of the maps ``x`` ``(B, H, W, ...)`` to be computed in ``dtype``; of small maps several images at once."""
+    tokens = STRIP // dtype.itemsize
+    number, threads = round(grid.num_windows * prod(grid.window) / tokens), torch.get_num_threads()
+    if number > 1:
+        number = -(-number // threads) * threads  # the same for each
+    for strip in grid.strips(max(1, number)):
+        step = max(1, tokens // strip.layout.tokens)
         for first in range(0, len(x), step):
             yield strip, slice(first, first + step)
 

@@ -117,11 +117,11 @@ class WindowGrid:
     def bias_variants(self, bias: Tensor) -> Tensor:
         """``(4, heads, N, N)``: the relative position bias ``(heads, N, N)`` with ``MASKED`` added to masked pairs."""
         masked = (~self.mask_variants(bias.device)).to(bias.dtype) * MASKED
-        return bias + masked[:, None]
+        return bias.contiguous() + masked[:, None]  # heads come last in the memory of a bias from a table
 
-    def strips(self, tokens: int) -> tuple[Strip, ...]:
-        """The map cut between rows of windows into strips of about ``tokens`` tokens, on the CPU."""
-        return _strips(self, tokens)
+    def strips(self, number: int) -> tuple[Strip, ...]:
+        """The map cut between rows of windows into ``number`` strips, if it has as many such rows, on the CPU."""
+        return _strips(self, min(number, self.counts[0]))
 
     def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
         bottom, right = self.padding
@@ -135,9 +135,8 @@ class WindowGrid:
 
 
 @lru_cache(maxsize=64)  # those of eight sizes of image
-def _strips(grid: WindowGrid, tokens: int) -> tuple[Strip, ...]:
-    rows, (h, w) = grid.counts[0], grid.window
-    number = min(rows, max(1, round(rows * h * grid.counts[1] * w / tokens)))
+def _strips(grid: WindowGrid, number: int) -> tuple[Strip, ...]:
+    rows = grid.counts[0]
     layouts, strips = {}, []
     for first, stop in pairwise(rows * i // number for i in range(number + 1)):
         slices = _slices(grid, first, stop)
