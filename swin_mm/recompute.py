@@ -3,6 +3,8 @@
 The output is computed again in the backward pass, which costs a few percent of the matrix products that need it.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class _LinearAfter(torch.autograd.Function):
         ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
         tokens = x.flatten(0, -2)
         parts = [_linear(before(part), weight, bias) for part in tokens.split(_step(before, tokens))]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).unflatten(0, x.shape[:-1])
+        return _joined(parts).unflatten(0, x.shape[:-1])
 
     @staticmethod
     @once_differentiable
@@ -38,24 +40,25 @@ class _LinearAfter(torch.autograd.Function):
         x, weight, *parameters = ctx.saved_tensors
         _, x_needed, weight_needed, bias_needed, *needed = ctx.needs_input_grad
         tokens, grad = x.flatten(0, -2), grad.flatten(0, -2)
-        grad_x = torch.empty_like(tokens) if x_needed else None
-        grad_weight = torch.zeros_like(weight) if weight_needed else None
-        grad_parameters = [None] * len(parameters)
-        transposed = weight.t().contiguous()
+        step = _step(ctx.before, tokens)
+        grads_x, grad_weight, grad_parameters = [], None, [None] * len(parameters)
         enabled, dtype = ctx.autocast
         with torch.autocast(ctx.device, dtype, enabled=enabled):
-            step = _step(ctx.before, tokens)
-            for i, (part, rows) in enumerate(zip(tokens.split(step), grad.split(step), strict=True)):
-                y = ctx.before(part)
+            for part, rows in zip(tokens.split(step), grad.split(step), strict=True):
+                y, backward = _again(ctx.before, part)
                 if weight_needed:
-                    _add_product(grad_weight, rows.mT, y)
+                    grad_weight = _add_product(grad_weight, rows.mT, y, weight.dtype)
                 if x_needed or any(needed):
-                    rows = _linear(rows, transposed).to(y.dtype)
-                    rows, *grad_parameters = _backward(ctx.before, part, rows)
-                if x_needed:
-                    grad_x[i * step : (i + 1) * step] = rows
+                    rows = _linear(rows, weight.t()).to(y.dtype)
+                    rows, *grad_parameters = backward(rows)
+                    grads_x.append(rows)
         grad_bias = grad.sum(0).to(weight.dtype) if bias_needed else None
-        return None, None if grad_x is None else grad_x.view_as(x), grad_weight, grad_bias, *grad_parameters
+        grad_x = _joined(grads_x).view_as(x) if x_needed else None
+        return None, grad_x, grad_weight, grad_bias, *grad_parameters
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _step(before: nn.Module, tokens: Tensor) -> int:
@@ -63,17 +66,23 @@ def _step(before: nn.Module, tokens: Tensor) -> int:
     return TOKENS if isinstance(before, nn.GELU) and tokens.device.type == 'cpu' else max(1, len(tokens))
 
 
-def _backward(before: nn.Module, x: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of ``x`` and of the parameters of ``before``, given that of ``before(x)``."""
-    if isinstance(before, nn.GELU):
-        return (torch.ops.aten.gelu_backward(grad, x, approximate=before.approximate),)
+def _again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor | None, ...]]]:
+    """``before(x)``, and what gives the gradients of ``x`` and of the parameters from that of ``before(x)``."""
     if isinstance(before, nn.Identity):
-        return (grad,)
+        return x, lambda grad: (grad,)
+    if isinstance(before, nn.GELU):
+        kind = before.approximate
+        return before(x), lambda grad: (torch.ops.aten.gelu_backward(grad, x, approximate=kind),)
+    wanted = [p for p in before.parameters() if p.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        wanted = [p for p in before.parameters() if p.requires_grad]
-        found = iter(torch.autograd.grad(before(x), (x, *wanted), grad))
-    return next(found), *(next(found) if p.requires_grad else None for p in before.parameters())
+        y = before(x)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        found = iter(torch.autograd.grad(y, (x, *wanted), grad))
+        return next(found), *(next(found) if p.requires_grad else None for p in before.parameters())
+
+    return y.detach(), backward
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -85,9 +94,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Adds ``a @ b`` to ``total``, in place."""
-    if a.dtype == b.dtype == total.dtype and not torch.is_autocast_enabled(total.device.type):
-        total.addmm_(a, b)
-    else:
-        total += a @ b
+def _add_product(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """``total + a @ b`` in ``dtype``, in place of ``total`` if there is one."""
+    if total is None:
+        return (a @ b).to(dtype)
+    if a.dtype == b.dtype == dtype and not torch.is_autocast_enabled(total.device.type):
+        return total.addmm_(a, b)
+    return total.add_(a @ b)

@@ -141,7 +141,7 @@ def _backward(
         out = grad[:, some].flatten(0, 1)
         weights = _weights(q, k, variants[variant], scale)
         grad_weights = (out @ v.transpose(-2, -1)).to(weights.dtype)
-        scores = weights * (grad_weights - (weights * grad_weights).sum(dim=-1, keepdim=True))
+        scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
         grad_bias += scores.sum(dim=0)
         scores = (scores * scale).to(q.dtype)
         parts = (scores @ k, scores.transpose(-2, -1) @ q, weights.to(v.dtype).transpose(-2, -1) @ out)
