@@ -42,7 +42,8 @@ def forward(block: 'SwinBlock', x: Tensor) -> Tensor:
     dtype = _compute_dtype(x)
     size = tuple(x.shape[1:3])
     grid = WindowGrid(size, attn.window, attn.shift_on(size))
-    bias = grid.bias_variants(attn.bias())
+    table = attn.relative_position_bias_table
+    bias = _kept(attn, table, (grid.shift,), lambda: grid.bias_variants(attn.bias()))
     qkv, proj = _linear(attn.qkv, dtype), _linear(attn.proj, dtype)
     fc1, fc2 = _linear(block.mlp.fc1, dtype, block.mlp.act), _linear(block.mlp.fc2, dtype)
     pad = x.new_zeros(attn.qkv.out_features, dtype=dtype) if attn.qkv.bias is None else attn.qkv.bias.to(dtype)
@@ -75,30 +76,33 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, act: nn.GELU | None = None) ->
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         weight = layer.weight.to(dtype)
         return lambda x: F.linear(x, weight, bias) if act is None else act(F.linear(x, weight, bias))
-    packed = _packed(layer, dtype)
+    packed = _kept(layer, layer.weight, (dtype,), lambda: _packed(layer.weight, dtype))
     post, kind = ('none', '') if act is None else ('gelu', act.approximate)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, post, [], kind)
 
 
-_PACKED: WeakKeyDictionary[nn.Linear, tuple[tuple, Tensor]] = WeakKeyDictionary()
+def _packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    weight = weight.detach().to(dtype).contiguous()
+    return torch.ops.mkldnn._reorder_linear_weight(weight, cpu.STRIP // dtype.itemsize)
 
 
-def _packed(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
-    """The weight of ``layer`` as oneDNN wants it, made anew when the weight has changed.
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, Tensor]] = WeakKeyDictionary()
+
+
+def _kept(owner: nn.Module, weight: Tensor, use: tuple, make: Callable[[], Tensor]) -> Tensor:
+    """What ``make`` makes of a weight of ``owner`` for this ``use``, made anew when the weight has changed.
 
     Versions tell of changes that autograd sees. Of those made through ``.data``, as by averaging hooks, only the
     content tells. It is summed as integers; of a large weight one word in 31, which meets every row and every column,
     because reading all of it takes a twentieth of the time of a forward pass.
     """
-    weight = layer.weight
-    words = weight.detach().contiguous().flatten().view(torch.uint8)
-    words = words[: len(words) // 8 * 8].view(torch.int64)
+    content = weight.detach().contiguous().flatten().view(torch.uint8)
+    words = content[: len(content) // 8 * 8].view(torch.int64)
     words = words[:: 31 if len(words) > 2**15 else 1]
     version = None if weight.is_inference() else weight._version
-    state = (dtype, version, weight.data_ptr(), weight.shape, words.sum().item())
-    known, packed = _PACKED.get(layer, (None, None))
+    state = (use, version, weight.data_ptr(), weight.shape, words.sum().item(), content[-8:].sum().item())
+    known, result = _KEPT.get(owner, (None, None))
     if known != state:
-        weight = weight.detach().to(dtype).contiguous()
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, cpu.STRIP // dtype.itemsize)
-        _PACKED[layer] = (state, packed)
-    return packed
+        result = make()
+        _KEPT[owner] = (state, result)
+    return result

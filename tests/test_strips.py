@@ -74,7 +74,7 @@ def test_without_onednn(monkeypatch):
         torch.testing.assert_close(strips.forward(block, x), by_layers(block, x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('change', ['data', 'one element', 'state dict', 'step', 'swap'])
+@pytest.mark.parametrize('change', ['data', 'one element', 'table', 'state dict', 'step', 'swap'])
 def test_changed_weights_count_at_once(change):
     block, x = make_block(), torch.randn(1, 9, 9, 16)
     with torch.no_grad():
@@ -83,6 +83,8 @@ def test_changed_weights_count_at_once(change):
         block.mlp.fc1.weight.data.mul_(1.5)
     elif change == 'one element':
         block.attn.proj.weight.data[3, 5] += 1
+    elif change == 'table':
+        block.attn.relative_position_bias_table.data[5] += 3
     elif change == 'state dict':
         block.load_state_dict({key: value * 1.5 for key, value in block.state_dict().items()})
     elif change == 'step':
@@ -99,10 +101,14 @@ def test_changed_weights_count_at_once(change):
 @pytest.mark.parametrize('part', [(slice(None),), (77,), (slice(None), 301)], ids=['all', 'a row', 'a column'])
 def test_a_changed_part_of_a_large_weight_counts(part, dtype):
     layer = nn.Linear(384, 1152).to(dtype)
-    before = strips._packed(layer, dtype)
-    assert strips._packed(layer, dtype) is before
+
+    def kept() -> object:
+        return strips._kept(layer, layer.weight, (), object)
+
+    before = kept()
+    assert kept() is before
     layer.weight.data[part] *= 1.5
-    assert strips._packed(layer, dtype) is not before
+    assert kept() is not before
 
 
 def test_only_plain_inference_on_the_cpu_takes_this_way():
