@@ -1,12 +1,14 @@
 """Two processes on the CPU: DDP with ``find_unused_parameters=False`` trains every choice of maps and frozen stages."""
 
 import copy
+import itertools
 import os
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from swin_mm import SwinTransformer
@@ -20,18 +22,36 @@ CASES = [
     dict(frozen_stages=1),
     dict(frozen_stages=2, with_cp=True),
     dict(out_indices=(0, 3), frozen_stages=1, with_cp=True),
+    dict(frozen_stages=4),
+]
+SUBSETS = [subset for k in range(1, 5) for subset in itertools.combinations(range(4), k)]
+EVERY_CASE = [
+    dict(out_indices=subset, frozen_stages=stages, with_cp=with_cp)
+    for subset, stages, with_cp in itertools.product(SUBSETS, range(-1, 5), (False, True))
 ]
 RANKS = 2
 
 
-def loss_of(net, image):
+class Dense(nn.Module):
+    """A backbone with a layer on each map, which learns whatever is frozen."""
+
+    def __init__(self, **arguments):
+        super().__init__()
+        self.backbone = SwinTransformer(**SMALL, **arguments)
+        self.heads = nn.ModuleList(nn.Conv2d(channels, 2, 1) for channels in self.backbone.out_channels)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [head(m) for head, m in zip(self.heads, self.backbone(image), strict=True)]
+
+
+def loss_of(net: nn.Module, image: Tensor) -> Tensor:
     return sum((m * torch.linspace(-1, 1, m.numel()).view_as(m)).sum() for m in net(image))
 
 
 def train_a_little(arguments: dict, rank: int) -> None:
     """Raises unless the gradients after each of two passes are the mean of what each rank's picture alone gives."""
     torch.manual_seed(0)
-    net = SwinTransformer(**SMALL, **arguments).train()
+    net = Dense(**arguments).train()
     alone = copy.deepcopy(net).train()
     parallel = DistributedDataParallel(net, find_unused_parameters=False)
     for _ in range(2):  # a parameter without gradient is noticed in the second forward pass
@@ -47,12 +67,12 @@ def train_a_little(arguments: dict, rank: int) -> None:
                 assert p.grad is None, name
 
 
-def worker(rank: int, store: str) -> None:
+def worker(rank: int, store: str, cases: list[dict]) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')  # the machine's name need not resolve
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=RANKS)
     try:
-        for arguments in CASES:
+        for arguments in cases:
             try:
                 train_a_little(arguments, rank)
             except Exception as error:
@@ -62,5 +82,8 @@ def worker(rank: int, store: str) -> None:
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason='PyTorch was built without gloo')
-def test_two_processes_train_without_unused_parameters(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path / 'store'),), nprocs=RANKS)
+@pytest.mark.parametrize(
+    'cases', [CASES, pytest.param(EVERY_CASE, marks=pytest.mark.slow)], ids=['some', f'all {len(EVERY_CASE)}']
+)
+def test_two_processes_train_without_unused_parameters(tmp_path, cases):
+    mp.spawn(worker, args=(str(tmp_path / 'store'), cases), nprocs=RANKS)

@@ -1,0 +1,99 @@
+"""A report line by line: every check ends as ok, as WRONG with what to do, or as not here, and none ends the rest."""
+
+import contextlib
+import getpass
+import io
+import os
+import re
+import sys
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS, NAME, VERDICT = 120, 18, 10
+REPORT_IT = 'put right what is WRONG above; if nothing is, open an issue with this report'
+
+
+class AbsentError(Exception):
+    """What a check is about is not on this machine, and need not be."""
+
+
+class WrongError(Exception):
+    """What is wrong, and what to do about it."""
+
+    def __init__(self, what: str, advice: str):
+        super().__init__(what)
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Check:
+    """``run`` returns what is to be known when all is well, or raises AbsentError, WrongError or anything else.
+
+    ``advice`` is what to do about the latter.
+    """
+
+    name: str
+    run: Callable[[], str]
+    advice: str = REPORT_IT
+
+
+def write_report(checks: Iterable[Check]) -> list[str]:
+    """Prints the results of ``checks`` and returns the names of those that found something wrong.
+
+    A name is printed before its check runs: should one end the process, as a broken native library does, the report
+    ends with its name.
+    """
+    wrong = []
+    for check in checks:
+        print(f'{check.name:<{NAME}}', end='', flush=True)
+        verdict, detail = _verdict(check)
+        if verdict == 'WRONG':
+            wrong.append(check.name)
+        lines = textwrap.wrap(private(detail), COLUMNS - NAME - VERDICT, break_long_words=False, break_on_hyphens=False)
+        print(f'{verdict:<{VERDICT}}{lines[0] if lines else ""}'.rstrip(), flush=True)
+        for line in lines[1:]:
+            print(' ' * (NAME + VERDICT) + line)
+    return wrong
+
+
+def private(text: str) -> str:
+    """``text`` without the folders of this machine and the name of its user."""
+    package = Path(__file__).parents[2]
+    folders = {str(package): '<root>', sys.prefix: '<python>', sys.base_prefix: '<python>'}
+    with contextlib.suppress(OSError, RuntimeError):
+        folders |= {tempfile.gettempdir(): '<temp>', os.getcwd(): '<here>', str(Path.home()): '~'}
+    for folder in sorted(folders, key=len, reverse=True):
+        if len(folder) > 1:
+            text = re.sub(rf'{re.escape(folder)}(?![\w-])', lambda _, to=folders[folder]: to, text)
+    with contextlib.suppress(Exception):  # a container's user may have no name
+        text = re.sub(rf'(?<=[/\\]){re.escape(getpass.getuser())}(?=[/\\])', 'USER', text)
+    return text
+
+
+def _verdict(check: Check) -> tuple[str, str]:
+    """The verdict on a check and its detail; what libraries print and warn on the way is not part of a report."""
+    try:
+        silent = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+            warnings.simplefilter('ignore')
+            return 'ok', check.run()
+    except AbsentError as absent:
+        return 'not here', str(absent)
+    except WrongError as wrong:
+        return 'WRONG', f'{wrong}. To do: {wrong.advice}'
+    except (Exception, SystemExit) as error:
+        return 'WRONG', f'{_described(error)}. To do: {check.advice}'
+
+
+def _described(error: BaseException) -> str:
+    """Type, message and the module that raised it."""
+    message, trace = ' '.join(str(error).split())[:400].rstrip('.'), error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = '' if trace is None else trace.tb_frame.f_globals.get('__name__', '')
+    line = '' if trace is None else f' ({name}, line {trace.tb_lineno})'
+    return f'{type(error).__name__}: {message}{line}'
