@@ -8,7 +8,8 @@ import argparse
 import glob
 import importlib.util
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from mmengine.config import Config  # noqa: E402
 from writers import SegmentationWriter, Writer  # noqa: E402
 
 from swin_mm.engine.preflight import PreflightError, check_display, find_config  # noqa: E402
+from swin_mm.images import MAX_PIXELS, check_max_pixels  # noqa: E402
 from swin_mm.inference import Detector, Segmentor  # noqa: E402
 
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+INTERRUPTED = 130  # as a shell says it: 128 + SIGINT
 
 
 class _Refused(argparse.Action):
@@ -51,6 +54,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--out-dir', default='outputs', help='default: outputs')
     parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument('--batch-size', type=int, default=1)
+    parser.add_argument(
+        '--max-pixels', type=int, default=MAX_PIXELS, help=f'larger pictures are not decoded; default: {MAX_PIXELS}'
+    )
     parser.add_argument('--show', action='store_true', help='show the drawn images in a window')
     parser.add_argument('--no-save-vis', action='store_true', help='do not write OUT_DIR/vis')
     parser.add_argument('--no-save-pred', action='store_true', help='do not write OUT_DIR/preds')
@@ -82,6 +88,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
     if args.opacity is not None and not 0 < args.opacity <= 1:
         parser.error(f'--opacity must be in (0, 1], got {args.opacity:g}')
+    try:
+        check_max_pixels(args.max_pixels)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 
@@ -104,11 +114,14 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """A file name without suffix for each path, numbered where several would be the same."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for path in paths:
-        candidates = (path.stem, *(f'{path.stem}_{n}' for n in range(2, len(paths) + 1)))
-        names.append(next(name for name in candidates if name not in names))
-    return names
+        name, number = path.stem, numbers.get(path.stem, 2)
+        while name in names:
+            name, number = f'{path.stem}_{number}', number + 1
+        names[name], numbers[path.stem] = None, number
+    return list(names)
 
 
 def check_flags(args: argparse.Namespace, cfg: Config) -> None:
@@ -120,51 +133,73 @@ def check_flags(args: argparse.Namespace, cfg: Config) -> None:
             raise ValueError(f'{flag} is for {only} only, but {args.model} is for {task}')
 
 
-def load(args: argparse.Namespace, cfg: Config) -> tuple[Detector | Segmentor, Writer]:
-    """The model of ``cfg`` with the weights that ``args`` name, and the writer of its results."""
+def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, Writer]:
+    """The images that ``args`` name, the model, and the writer of its results; raises before it loads if it can."""
+    if args.show:
+        check_display()
+    paths = find_images(args.inputs)
+    cfg = Config.fromfile(find_config(args.model, ROOT))
+    check_flags(args, cfg)
+    for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
+        if not unwanted:
+            _make_folder(Path(args.out_dir, folder))
     if cfg.get('default_scope') == 'mmseg':
-        segmentor = Segmentor(cfg, args.weights, args.device)
-        return segmentor, SegmentationWriter(args, segmentor)
-    detector = Detector(cfg, args.weights, args.device)
-    return detector, Writer(args, detector)
+        segmentor = Segmentor(cfg, args.weights, args.device, args.max_pixels)
+        return paths, segmentor, SegmentationWriter(args, segmentor)
+    detector = Detector(cfg, args.weights, args.device, args.max_pixels)
+    return paths, detector, Writer(args, detector)
+
+
+def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_size: int) -> Iterator[str]:
+    """Why a picture has no result, for each of those; the files of the others are written and printed."""
+    for path, name, found in zip(paths, unique_names(paths), model.each(paths, batch_size), strict=True):
+        if isinstance(found, Exception):
+            yield str(found)
+            continue
+        try:
+            for written in writer.write(name, *found):
+                print(_shown(str(written)))
+        except Exception as error:  # a full disk, or what a drawing library says of one picture
+            yield f'{path}: found, but not written: {type(error).__name__}: {error}'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 if an input or the model cannot be used; the other inputs are still done."""
+    """The exit status: 0, 1 if an input or the model cannot be used, 130 after Ctrl-C; other inputs are still done."""
     args = parse_args(argv)
+    paths: list[Path] = []
+    failed: list[str] = []
     try:
-        if args.show:
-            check_display()
-        paths = find_images(args.inputs)
-        cfg = Config.fromfile(find_config(args.model, ROOT))
-        check_flags(args, cfg)
-        for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
-            if not unwanted:
-                Path(args.out_dir, folder).mkdir(parents=True, exist_ok=True)
-        model, writer = load(args, cfg)
+        paths, model, writer = set_up(args)
+        for reason in draw(paths, model, writer, args.batch_size):
+            failed.append(_shown(reason))
+        status = 1 if failed else 0
     except (PreflightError, OSError, ValueError) as error:
-        return _complain(error)
-
-    failed = 0
-    named = list(zip(paths, unique_names(paths), strict=True))
-    for start in range(0, len(named), args.batch_size):
-        names, images = [], []
-        for path, name in named[start : start + args.batch_size]:
-            try:
-                images.append(model.read(path))
-                names.append(name)
-            except (OSError, ValueError) as error:
-                failed |= _complain(error)
-        results = model(images, args.batch_size)
-        for name, image, found in zip(names, images, results, strict=True):
-            for path in writer.write(name, image, found):
-                print(path)
-    return failed
+        _say(str(error))
+        status = 1
+    except KeyboardInterrupt:
+        _say('interrupted: the files printed above are whole')
+        status = INTERRUPTED
+    if failed:
+        _say(f'{len(failed)} of {len(paths)} pictures have no result:', *failed)
+    return status
 
 
-def _complain(error: Exception) -> int:
-    print(f'image_demo.py: {error}', file=sys.stderr)
-    return 1
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f'--out-dir must be a folder that can be written to, got {folder}: {error.strerror}') from error
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(f'image_demo.py: {line}', file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """``text`` on one line of any terminal: a file may have any name."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 if __name__ == '__main__':

@@ -11,10 +11,9 @@ found.labels, found.shares
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, islice
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from .images import MAX_PIXELS, WANTED, check_array, check_max_pixels, read_image
 from .loading import input_pipeline, load_checkpoint, load_model, pick_device
 
 __all__ = ['Detections', 'Detector', 'Segmentation', 'Segmentor', 'load_checkpoint']
@@ -61,12 +61,27 @@ class Segmentation:
     sample: Any
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """An image between its file and the model."""
+
+    name: str
+    pixels: np.ndarray
+    packed: dict[str, Any]
+
+
 class _Predictor(ABC, Generic[Result]):
     """The trained model of a config file and a checkpoint, for images."""
 
     scope: ClassVar[str]  # the package whose models it runs
 
-    def __init__(self, config: str | os.PathLike | Config, checkpoint: str | os.PathLike, device: str | None = None):
+    def __init__(
+        self,
+        config: str | os.PathLike | Config,
+        checkpoint: str | os.PathLike,
+        device: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ):
         cfg = config if isinstance(config, Config) else Config.fromfile(config)
         scope = cfg.get('default_scope', self.scope)
         tasks = {task.scope: task.__name__ for task in (Detector, Segmentor)}
@@ -75,52 +90,85 @@ class _Predictor(ABC, Generic[Result]):
                 f"config must have default_scope='{self.scope}' for a {tasks[self.scope]}, got '{scope}' in "
                 f'{cfg.filename}: use a {tasks[scope]}'
             )
+        self.max_pixels = check_max_pixels(max_pixels)
         self.device = pick_device(device)
         self.model, self.dataset_meta = load_model(cfg, checkpoint, self.scope)
         self.classes = list(self.dataset_meta['classes'])
         self.model.to(self.device).eval()
         self._reader, self._pipeline = input_pipeline(cfg, self.scope)
 
-    def __call__(self, images: Image | Sequence[Image], batch_size: int = 1) -> list[Result]:
+    def __call__(self, images: Image | Iterable[Image], batch_size: int = 1) -> list[Result]:
         """The result for each of ``images``: paths, or uint8 arrays (height, width, 3) in BGR as OpenCV reads them.
 
-        One image gives a list of one. Raises FileNotFoundError or ValueError naming the image that cannot be used.
+        One image gives a list of one. Raises OSError, ValueError, TypeError or RuntimeError naming the first image
+        that has no result; `each` goes on with the others.
+        """
+        results = []
+        for found in self.each(images, batch_size):
+            if isinstance(found, Exception):
+                raise found
+            results.append(found[1])
+        return results
+
+    def each(
+        self, images: Image | Iterable[Image], batch_size: int = 1
+    ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
+        """The pixels and the result for each of ``images``, as for a call; the exception that says why for one without.
+
+        One that cannot be read, or that takes more memory than there is, stops no other, in its batch or after it.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         if isinstance(images, str | os.PathLike | np.ndarray):
             images = [images]
-        return [
-            result
-            for start in range(0, len(images), batch_size)
-            for result in self._predict(images[start : start + batch_size], start)
-        ]
+        if not isinstance(images, Iterable):
+            raise TypeError(f'images must be a path, an array or a list of these, got {type(images).__name__}')
+        return self._batches(enumerate(images), batch_size)
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
         """The image of a file as this model reads it, uint8 (height, width, 3) in BGR, upright by its EXIF tag.
 
-        Raises FileNotFoundError or ValueError with the path and the reason.
+        Raises OSError or ValueError with the path and the reason, also for more than ``max_pixels``.
         """
-        import mmcv
+        return read_image(path, self._reader, self.max_pixels)
 
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such file')
-        data = path.read_bytes()
-        if not data:
-            raise ValueError(f'{path}: the file is empty (0 bytes)')
-        image = mmcv.imfrombytes(data, **self._reader)
-        if image is None:
-            raise ValueError(f'{path}: not an image that OpenCV can decode, or only a part of one')
-        return image
+    def _batches(
+        self, numbered: Iterator[tuple[int, Image]], batch_size: int
+    ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
+        while batch := list(islice(numbered, batch_size)):
+            prepared = [self._prepared(image, i) for i, image in batch]
+            results = iter(self._predict([one for one in prepared if isinstance(one, _Prepared)]))
+            for one in prepared:
+                result = one if isinstance(one, Exception) else next(results)
+                yield result if isinstance(result, Exception) else (one.pixels, result)
+
+    def _prepared(self, image: Image, i: int) -> _Prepared | Exception:
+        name = f'images[{i}]'
+        try:
+            if isinstance(image, np.ndarray):
+                pixels = check_array(image, name)
+            elif isinstance(image, str | os.PathLike):
+                name, pixels = os.fspath(image), self.read(image)
+            else:
+                raise TypeError(f'{name} {WANTED}, or a path, got {type(image).__name__}')
+        except (OSError, ValueError, TypeError) as error:
+            return error
+        try:
+            return _Prepared(name, pixels, self._pipeline(dict(img=pixels, img_id=i)))
+        except Exception as error:  # what a transform says of a picture that it cannot resize
+            return _named(error, name, pixels, 'the test pipeline fails')
 
     @torch.no_grad()
-    def _predict(self, images: Sequence[Image], start: int) -> list[Result]:
-        packed = []
-        for i, image in enumerate(images, start):
-            pixels = _checked(image, f'images[{i}]') if isinstance(image, np.ndarray) else self.read(image)
-            packed.append(self._pipeline(dict(img=pixels, img_id=i)))
-        return [self._result(sample) for sample in self._samples(packed)]
+    def _predict(self, prepared: Sequence[_Prepared]) -> list[Result | Exception]:
+        """All as one batch; if it fails each by itself, so that only the one that does not work has no result."""
+        if not prepared:
+            return []
+        try:
+            return [self._result(sample) for sample in self._samples([one.packed for one in prepared])]
+        except Exception as error:  # whatever happens to one picture
+            if len(prepared) == 1:
+                return [_named(error, prepared[0].name, prepared[0].pixels, 'the model fails')]
+        return [result for one in prepared for result in self._predict([one])]
 
     def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
         """The model's own results for what the pipeline made of each image, all as one batch."""
@@ -134,9 +182,10 @@ class _Predictor(ABC, Generic[Result]):
 class Detector(_Predictor[Detections]):
     """Finds objects in images with the trained mmdet model of a config file and a checkpoint: gives `Detections`.
 
-    ``device`` None takes the GPU if there is one. Class names are those that the checkpoint was trained on, or else
-    those of the config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a
-    config in it is ignored. Raises ValueError if the checkpoint does not belong to the config.
+    ``device`` None takes the GPU if there is one; a file of more than ``max_pixels`` is not decoded. Class names are
+    those that the checkpoint was trained on, or else those of the config's test data set. Nothing in the checkpoint
+    runs: it is loaded with ``weights_only=True`` and a config in it is ignored. Raises ValueError if the checkpoint
+    does not belong to the config, FileNotFoundError if it is not there.
     """
 
     scope = 'mmdet'
@@ -183,9 +232,12 @@ class Segmentor(_Predictor[Segmentation]):
         )
 
 
-def _checked(image: np.ndarray, name: str) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(
-            f'{name} must be a uint8 array (height, width, 3) in BGR, got {image.dtype} {tuple(image.shape)}'
-        )
-    return image
+def _named(error: Exception, name: str, pixels: np.ndarray, what: str) -> RuntimeError:
+    height, width = pixels.shape[:2]
+    text = ' '.join(str(error).split())
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or 'allocate memory' in text:
+        # Without its cause, whose frames hold what fills the memory.
+        return RuntimeError(f'{name}: out of memory with {width}x{height} pixels, take a smaller picture: {text}')
+    named = RuntimeError(f'{name}: {what} with {width}x{height} pixels: {type(error).__name__}: {text}')
+    named.__cause__ = error
+    return named

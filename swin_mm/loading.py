@@ -2,6 +2,7 @@
 
 import copy
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from .checkpoints import CheckpointError
+from .checkpoints.downloads import is_url
 from .checkpoints.files import read as load_checkpoint
 from .engine.weights import load_weights
 
@@ -18,8 +20,10 @@ def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[
 
     These come from the checkpoint, or else from the config's test data set, whose annotations are not read; ``palette``
     is 'random' where neither has colours for these classes. ``scope`` is where the config's types are looked up if it
-    has no default scope. Raises ValueError if the checkpoint does not belong to the config or the names to the model.
+    has no default scope. Raises ValueError if the checkpoint does not belong to the config or the names to the model,
+    FileNotFoundError if there is none.
     """
+    _check_file(os.fspath(checkpoint), cfg)
     loaded = load_checkpoint(checkpoint)
     model = _build(cfg, scope)
     try:
@@ -53,6 +57,16 @@ def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
     pipeline = Compose([load, *rest])
     pipeline.transforms = [step for step in pipeline.transforms if not isinstance(step, LoadAnnotations)]
     return reader, pipeline
+
+
+def _check_file(checkpoint: str, cfg: Config) -> None:
+    path = Path(checkpoint).expanduser()
+    if not is_url(checkpoint) and not path.is_file():
+        what = 'a folder, not a file' if path.is_dir() else f'no such file (looked in {path.absolute().parent})'
+        raise FileNotFoundError(
+            f'checkpoint {checkpoint}: {what}: name another file or a URL, or train one with '
+            f'python tools/train.py {cfg.filename}'
+        )
 
 
 def _build(cfg: Config, scope: str) -> nn.Module:

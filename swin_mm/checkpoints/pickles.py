@@ -5,6 +5,7 @@ this file, which keeps the data and nothing else; `torch.load` refuses every oth
 Neither NumPy nor mmengine is imported, and the real ``getattr`` is out of reach.
 """
 
+import io
 import pickle
 import threading
 from collections import OrderedDict
@@ -103,6 +104,11 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
+def _storage(raw: bytes) -> Any:
+    """``torch.storage._load_from_bytes``, which itself runs what the bytes name."""
+    return torch.load(io.BytesIO(raw), weights_only=True)
+
+
 # mmengine saves schedulers with their methods and logs with their statistics, all of them by name.
 STAND_INS: dict[str, Callable] = {
     'numpy.dtype': _Dtype,
@@ -119,7 +125,12 @@ STAND_INS: dict[str, Callable] = {
     'argparse.Namespace': _Namespace,
 }
 BUILT = (_Dtype, _Array, _HistoryBuffer, _Namespace)  # may be given a state
-FOR_PLAIN_PICKLES = {**STAND_INS, 'collections.OrderedDict': OrderedDict, '_codecs.encode': _encode}
+# PyTorch's own loader of weights calls the second of them too.
+TENSORS = {
+    'torch.storage._load_from_bytes': _storage,
+    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
+}
+FOR_PLAIN_PICKLES = {**STAND_INS, **TENSORS, 'collections.OrderedDict': OrderedDict, '_codecs.encode': _encode}
 OPCODES = ('INST', 'OBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'BINPERSID', 'NEXT_BUFFER', 'READONLY_BUFFER')
 REFUSED = {getattr(pickle, name)[0] for name in OPCODES}  # other ways to call something, or to reach outside the file
 PYTHON_2 = {'__builtin__': 'builtins'}
@@ -158,10 +169,10 @@ def settled(value: Any) -> Any:
     A ``HistoryBuffer`` becomes the dict that `swin_mm.compat.checkpoints` takes back into one. Dicts and lists keep
     their identity.
     """
-    return _settle(value, {})
+    return _settle(value, {}, lambda tensor: tensor)
 
 
-def _settle(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
+def _settle(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tensor], Any]) -> Any:
     # `done` keeps what it was given alive, so that an id stays its own; without it, lists that share lists take forever
     if id(value) in done:
         return done[id(value)][1]
@@ -171,17 +182,17 @@ def _settle(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, dict):
         for key in [key for key, item in value.items() if isinstance(item, _Method)]:
             del value[key]
-        value.update({key: _settle(item, done) for key, item in value.items()})
+        value.update({key: _settle(item, done, array) for key, item in value.items()})
     elif isinstance(value, list):
-        value[:] = [_settle(item, done) for item in value]
+        value[:] = [_settle(item, done, array) for item in value]
     elif type(value) is tuple:
-        result = tuple(_settle(item, done) for item in value)
+        result = tuple(_settle(item, done, array) for item in value)
     elif isinstance(value, _Array):
-        result = value.tensor
+        result = array(value.tensor)
     elif isinstance(value, _Namespace):
-        result = _settle(vars(value), done)
+        result = _settle(vars(value), done, array)
     elif isinstance(value, _HistoryBuffer):
-        logs = {name: _settle(value.state[f'_{name}'], done) for name in ('log_history', 'count_history')}
+        logs = {name: _settle(value.state[f'_{name}'], done, array) for name in ('log_history', 'count_history')}
         result = {**logs, 'max_length': value.state['max_length']}
     elif isinstance(value, _Dtype | _Method):
         result = None
@@ -190,9 +201,9 @@ def _settle(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     return result
 
 
-def read_pickle(file: BinaryIO) -> Any:
-    """The content of a plain pickle such as detectron2's ``.pkl``; raises UnpicklingError for any name but a few."""
-    return settled(_Unpickler(file, encoding='latin1').load())
+def read_pickle(file: BinaryIO, array: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:
+    """What a plain pickle such as detectron2's holds, ``array(tensor)`` for an array; UnpicklingError for odd names."""
+    return _settle(_Unpickler(file, encoding='latin1').load(), {}, array)
 
 
 class _Unpickler(pickle._Unpickler):

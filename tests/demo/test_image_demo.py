@@ -125,7 +125,9 @@ def test_bad_file_is_named_and_the_others_are_done(demo, tiny, here, capsys):
     output = capsys.readouterr()
     assert output.out.split() == ['outputs/preds/good.json']
     complaints = [line for line in output.err.splitlines() if line.startswith('image_demo.py: ')]
-    assert [line.split(': ')[1] for line in complaints] == ['in/bad.jpg', 'in/gone.jpg']
+    assert complaints[0] == 'image_demo.py: 2 of 3 pictures have no result:'
+    assert [line.split(': ')[1] for line in complaints[1:]] == ['in/bad.jpg', 'in/gone.jpg']
+    assert output.err.splitlines()[-3:] == complaints  # at the end
 
 
 @pytest.mark.parametrize(
