@@ -13,5 +13,13 @@ SCOPE = 'swin_mm'
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['swin_mm.backbone', 'swin_mm.tta'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['swin_mm.datasets'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['swin_mm.engine.weights'])
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['swin_mm.datasets.labels'])
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope=SCOPE,
+    locations=[
+        f'swin_mm.engine.{name}'
+        for name in ('failures', 'finite', 'pictures', 'resuming', 'saving', 'signals', 'weights')
+    ],
+)
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['swin_mm.datasets'])

@@ -17,10 +17,11 @@ OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT 
 # What a part may import besides the standard library: other packages, and other parts of this one.
 # `compat` stands below everything: it patches what the rest builds upon.
 ALLOWED = {
-    'attention': {'torch', 'triton', 'swin_mm.recompute', 'swin_mm.threads'},
-    'recompute': {'torch', 'swin_mm.threads'},
+    'attention': {'torch', 'triton', 'swin_mm.recompute'},
+    'recompute': {'torch'},
     'strips': {'torch', 'swin_mm.attention', 'swin_mm.layers', 'swin_mm.threads'},
     'threads': {'torch'},
+    'graphs': {'torch'},
     'layers': {'torch', 'swin_mm.attention', 'swin_mm.recompute', 'swin_mm.strips'},
     'checkpoints': {'torch', 'safetensors'},
     'registry': {'mmengine'},
@@ -33,11 +34,12 @@ ALLOWED = {
         *('torch', 'mmengine'),
         *(f'swin_mm.{part}' for part in ('arguments', 'backbone', 'checkpoints', 'layers', 'registry')),
     },
-    'compat': {'torch', 'torchvision', 'numpy', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
+    'compat': {'torch', 'torchvision', 'numpy', 'yaml', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
+    'images': {'numpy', 'PIL', 'mmcv'},
     '__init__': {'swin_mm.compat', 'swin_mm.backbone', 'swin_mm.classifier'},
 }
 # These reach mmdet and mmseg, so nothing above may reach them.
-OUTER = {'datasets', 'engine', 'inference', 'loading', 'tta'}
+OUTER = {'datasets', 'doctor', 'engine', 'inference', 'loading', 'tta'}
 OPENMMLAB_MODELS = {'mmdet', 'mmseg'}
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from swin_mm.checkpoints import CheckpointError  # noqa: E402
+from swin_mm.engine.failures import RunError  # noqa: E402
 from swin_mm.engine.preflight import PreflightError, find_config, move_data_root, settings_within  # noqa: E402
 from swin_mm.engine.weights import CheckedWeights  # noqa: E402
 
@@ -73,12 +75,16 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Runs a script's ``main``; one that cannot start or load ends with its reason, once a machine, and status 1."""
+    """Runs a script's ``main``; one that cannot start, load or go on ends with its reason and status 1."""
     try:
         main()
     except (PreflightError, CheckpointError) as error:
         script = os.path.basename(sys.argv[0])
         sys.exit(f'{script}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
+    except RunError as error:  # of any rank: no other one may have met it
+        sys.exit(f'{os.path.basename(sys.argv[0])}: rank {os.environ.get("RANK", "0")}: {error}')
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)  # as shells say it; a training stops with less haste first: see StopOnSignal
 
 
 def _use_plain_batch_norm(cfg: Config) -> bool:

@@ -1,13 +1,14 @@
 """Trains the model of a config: flags as in mmdet 3.3's tools/train.py, for detection and segmentation."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import launch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from swin_mm.engine.checkpoints import newest_checkpoint
 from swin_mm.engine.preflight import (
     PreflightError,
     batch_advice,
@@ -15,6 +16,8 @@ from swin_mm.engine.preflight import (
     check_label_classes,
     check_mixed_precision,
 )
+from swin_mm.engine.resuming import ContinuedRun
+from swin_mm.engine.signals import StopOnSignal
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a path from the last one in the work dir, or from the start if none',
+        help='go on from a checkpoint; without a path from the newest whole one in the work dir, or from the start '
+        'if there is none',
     )
     args = parser.parse_args(argv)
     cfg = launch.load_config(args)
@@ -43,12 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_mixed_precision(cfg)
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
-    fresh = _nothing_to_resume(cfg)
+    notes = _choose_checkpoint(cfg)
     runner = launch.build_runner(cfg)
-    notes = [batch_advice(cfg, runner.world_size)]
-    if fresh:
-        notes.append(f'NOTHING TO RESUME in {runner.work_dir}: training starts from the beginning')
-    runner.register_hook(Notes([note for note in notes if note]))
+    for hook in (ContinuedRun, StopOnSignal):
+        if not any(isinstance(other, hook) for other in runner.hooks):
+            runner.register_hook(hook())
+    advice = batch_advice(cfg, runner.world_size)
+    runner.register_hook(Notes([advice, *notes] if advice else notes))
     runner.train()
 
 
@@ -73,17 +78,20 @@ def _scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _nothing_to_resume(cfg: Config) -> bool:
-    """True if the last checkpoint of the work dir is asked for and there is none; raises if it was moved away."""
+def _choose_checkpoint(cfg: Config) -> list[str]:
+    """Where a run goes on that is to go on from the newest checkpoint; raises PreflightError if all are broken."""
     if not cfg.get('resume') or cfg.get('load_from'):
-        return False
-    note = Path(cfg.work_dir, 'last_checkpoint')
-    if not note.is_file():
-        return True
-    checkpoint = note.read_text().strip()
-    if not Path(checkpoint).is_file():
-        raise PreflightError(f'{note} names {checkpoint}, which is not there: say which one with --resume CHECKPOINT')
-    return False
+        return []
+    checkpoint, faults = newest_checkpoint(cfg.work_dir)
+    if checkpoint is not None:
+        cfg.load_from = str(checkpoint)
+        return [*faults, f'so the run goes on from {checkpoint}'] if faults else []
+    if faults:
+        raise PreflightError(
+            '\n  '.join([f'no checkpoint in {cfg.work_dir} can be resumed:', *faults])
+            + '\nName one with --resume CHECKPOINT, or start over in another folder with --work-dir'
+        )
+    return [f'NOTHING TO RESUME in {os.path.abspath(cfg.work_dir)}: training starts from the beginning']
 
 
 if __name__ == '__main__':

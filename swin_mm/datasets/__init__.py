@@ -1,11 +1,12 @@
-"""Data sets for configs, by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.ShapesSegDataset'``.
+"""Data sets and loading steps for configs, by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.LoadPicture'``.
 
-mmdet and mmseg are imported when a data set is built, so ``swin_mm.datasets.shapes`` runs without them.
+mmcv, mmdet and mmseg are imported when one is built, so ``swin_mm.datasets.shapes`` runs without them, and detection
+without mmseg.
 """
 
 from typing import Any
 
-from swin_mm.registry import DATASETS
+from swin_mm.registry import DATASETS, TRANSFORMS
 
 
 @DATASETS.register_module(name='ShapesDataset')
@@ -22,3 +23,19 @@ def shapes_seg_dataset(**config: Any) -> Any:
     from .seg_shapes import ShapesSegDataset
 
     return ShapesSegDataset(**config)
+
+
+@TRANSFORMS.register_module(name='LoadPicture')
+def load_picture(**config: Any) -> Any:
+    """A `LoadPicture`, for training pipelines."""
+    from .pictures import LoadPicture
+
+    return LoadPicture(**config)
+
+
+@TRANSFORMS.register_module(name='LoadLabels')
+def load_labels(**config: Any) -> Any:
+    """A `LoadLabels`, for MMSegmentation."""
+    from .labels import LoadLabels
+
+    return LoadLabels(**config)

@@ -7,13 +7,10 @@ from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from swin_mm.registry import TRANSFORMS
-
 IGNORED = 255
 FOUND = {'I': '16 bits', 'I;16': '16 bits', 'F': 'fractions', 'RGB': 'colours', 'RGBA': 'colours', 'LA': 'transparency'}
 
 
-@TRANSFORMS.register_module()
 class LoadLabels(LoadAnnotations):
     """mmseg's ``LoadAnnotations`` for label files that hold one class index a pixel, and a refusal of all others.
 

@@ -22,14 +22,13 @@ class CheckedWeights(Hook):
     """Loads a checkpoint's weights before mmengine does, which leaves out in silence what does not fit.
 
     A test and a resumed training need every tensor, a training that starts from a checkpoint (``load_from``) those that
-    are there: a head for other classes starts fresh. Text that the checkpoint holds is not run as a config.
+    are there: a head for other classes starts fresh.
     """
 
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leaves in ``checkpoint`` the loaded weights, as the model names them. Raises CheckpointError."""
-        (checkpoint.get('meta') or {}).pop('config', None)  # mmengine's `resume` would run it as Python
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = model.module if isinstance(model, BaseTTAModel) else model
         starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume

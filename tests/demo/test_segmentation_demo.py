@@ -208,8 +208,9 @@ def test_quickstart_trains_evaluates_and_draws_the_task(quickstart, words, model
     config = f'configs/{model}.py'
     train, test, draw = commands[-3:]
     assert train[:4] == ['tools/train.py', config, '--work-dir', f'work_dirs/{model}']
-    assert test[:3] == ['tools/test.py', config, 'last.pth']
-    assert draw[:4] == ['demo/image_demo.py', 'data/shapes/val', config, 'last.pth']
+    checkpoint = f'work_dirs/{model}/last.pth'
+    assert test[:3] == ['tools/test.py', config, checkpoint]
+    assert draw[:4] == ['demo/image_demo.py', 'data/shapes/val', config, checkpoint]
     assert (ROOT / config).is_file()
     assert f'{draw[-1]}/vis' in done.stdout.splitlines()[-1]
 

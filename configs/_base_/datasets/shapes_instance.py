@@ -3,7 +3,7 @@ dataset_type = 'swin_mm.ShapesDataset'
 data_root = 'data/shapes/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='swin_mm.LoadPicture'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),

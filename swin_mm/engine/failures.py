@@ -1,0 +1,117 @@
+"""What ends a run from outside of its own code, by name: a hung loader, a dead worker, a dead rank."""
+
+import functools
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader, dataloader
+
+from ..registry import HOOKS
+
+SHARED_MEMORY = '/dev/shm'
+DEAD_WORKER = 'DataLoader worker (pid'  # as PyTorch begins its message; in a worker's own errors it comes later
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message says why and what to do."""
+
+
+@HOOKS.register_module()
+class NamedFailures(Hook):
+    """Ends a run whose data loader hangs, and says what hung or died where PyTorch tells only how it noticed.
+
+    A rank that died is noticed at once under gloo, by its closed connection; one that hangs after the time-out of the
+    process group (``env_cfg.dist_cfg.timeout``), which should be longer than this one: the cause is named first.
+
+    Args:
+        loader_timeout: Seconds that a loop waits for a batch of worker processes; a loader's own ``timeout`` wins.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, loader_timeout: float = 600.0):
+        if loader_timeout <= 0:
+            raise ValueError(f'loader_timeout must be > 0 seconds, got loader_timeout={loader_timeout}')
+        self.loader_timeout = loader_timeout
+
+    def before_run(self, runner: Runner) -> None:
+        """Lets every loop of this run raise RunError for what `explanation` knows."""
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            if isinstance(loop, BaseLoop):
+                _limit_wait(loop, self.loader_timeout)
+                loop.run = functools.partial(_named, type(loop).run.__get__(loop), loop.dataloader)
+
+
+def explanation(error: RuntimeError, timeout: float) -> str | None:
+    """Why a run ended with ``error`` and what helps; None for an error that is none of these failures.
+
+    ``timeout`` is the loader's, in seconds.
+    """
+    text = str(error)
+    if text.startswith('DataLoader timed out'):
+        return (
+            f'no worker of the data loader gave a batch for {timeout:g} s: the storage hangs, or a worker waits for a '
+            'lock. Try num_workers=0, persistent_workers=False to see where; allow more time with '
+            'default_hooks.failures.loader_timeout'
+        )
+    if text.startswith(DEAD_WORKER):
+        return (
+            f'a worker process of the data loader died ({text.splitlines()[0].rstrip(". ")}). "Killed" mostly means '
+            f'that memory ran out, "Bus error" that shared memory did ({_shared_memory()}): lower num_workers'
+        )
+    if isinstance(error, torch.distributed.DistError) or '/gloo/' in text or '[c10d]' in text:
+        return (
+            f'rank {os.environ.get("RANK", "?")} lost its connection to another rank, which died or hangs: the reason '
+            f'stands in the output of that one. Noticed as: {text.splitlines()[0]}'
+        )
+    return None
+
+
+def _limit_wait(loop: BaseLoop, timeout: float) -> None:
+    loader = loop.dataloader
+    if not isinstance(loader, DataLoader) or loader.num_workers == 0 or loader.timeout > 0:
+        return
+    loader.timeout = timeout
+    # mmengine's iteration-based loop has started its workers by now; PyTorch reads this at every batch.
+    running = getattr(getattr(loop, 'dataloader_iterator', None), '_iterator', None)
+    if running is not None:
+        running._timeout = timeout
+
+
+def _named(run: Callable[[], Any], loader: Any) -> Any:
+    try:
+        try:
+            return run()
+        except (ConnectionError, EOFError) as error:  # a worker that dies while its batch is taken over
+            if 'Caught' in str(error) or not _within_loader(error):
+                raise
+            time.sleep(1)  # PyTorch's handler raises what it died of, here if not before
+            how = f'{type(error).__name__} while its batch was taken over'
+            raise RuntimeError(f'{DEAD_WORKER} unknown): {how}') from error
+    except RunError as error:
+        # One of a worker comes with the worker's traceback before it.
+        raise RunError(str(error).rpartition(f'{RunError.__name__}: ')[2].strip()) from error
+    except RuntimeError as error:
+        reason = explanation(error, getattr(loader, 'timeout', 0))
+        if reason is None:
+            raise
+        raise RunError(reason) from error
+
+
+def _within_loader(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename == dataloader.__file__ for frame, _ in frames)
+
+
+def _shared_memory() -> str:
+    if not os.path.isdir(SHARED_MEMORY):
+        return f'no {SHARED_MEMORY} here'
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    return f'{SHARED_MEMORY}: {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free'

@@ -1,0 +1,145 @@
+"""Resuming is continuing: an interrupted run becomes the run that it would have been."""
+
+import functools
+import logging
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import DATA_SAMPLERS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader
+
+from ..registry import HOOKS
+from .preflight import PreflightError
+from .samplers import MODEL, NumberedBatches, batches_after, numbered_loader, seed_everything
+
+
+@HOOKS.register_module()
+class ContinuedRun(Hook):
+    """Makes a run that was interrupted and resumed, at any iteration, equal to one that was not: on a CPU to the bit.
+
+    mmengine restores weights, averages of weights, optimizer, schedulers, loss scale and log. What it leaves out,
+    random states and the place in the data, follows here from the run's seed and the number of the iteration: before
+    each one the random states of every process are seeded with (seed, rank, iteration), and each batch is loaded with
+    random numbers of its own, by whichever process. A resumed run counts the batches that were trained on; it does not
+    load them. A run without a seed draws one, as before, and its checkpoints keep it.
+
+    What is not restored: the gradients of a half accumulated step, and what a pipeline or a model keeps to itself
+    outside of its ``state_dict``, such as the pictures of mmdet's ``CachedMosaic``.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._seed = 0
+        self._batches: NumberedBatches | None = None
+        self._passed = 0  # batches of the first epoch that were trained on before
+        self._known: dict[str, int] | None = None  # what the checkpoint says about its run
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Raises PreflightError where the batch size or the data are not those of the run to be resumed."""
+        if not (runner._resume and isinstance(runner._train_loop, BaseLoop)):
+            return
+        self._known = (checkpoint.get('meta') or {}).get('run')
+        if self._known is not None:
+            self._check(runner, self._known, run_of(runner))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adds what `run_of` says, as ``meta['run']``."""
+        checkpoint['meta']['run'] = run_of(runner)
+
+    def before_train(self, runner: Runner) -> None:
+        """Lets the loop begin with the batch that is due."""
+        loop, loader = runner.train_loop, runner.train_dataloader
+        rank, _ = get_dist_info()
+        seeds = [runner.seed]  # rank 0's, if every rank has its own
+        broadcast_object_list(seeds)
+        self._seed = seeds[0]
+        iterations = isinstance(loop, IterBasedTrainLoop)
+        if loader.batch_sampler is None or not (iterations or isinstance(loop, EpochBasedTrainLoop)):
+            what = f'{type(loop).__name__} with {type(loader.dataset).__name__}'
+            runner.logger.warning(f'the order of the data is not continued where a run resumes: {what} is not known')
+            return
+        self._batches = NumberedBatches(_first_batches(runner, self._seed), self._seed, rank, endless=iterations)
+        loop.dataloader = numbered_loader(loader, self._batches)
+        if iterations:
+            self._batches.start_at(loop.iter, passed=loop.iter)
+            loop.dataloader_iterator = batches_after(loop.dataloader, passed=loop.iter)
+            loader._iterator = None  # the loop has started its workers; if they persist, nothing else ends them
+            return
+        # A checkpoint that does not say so was saved at the end of an epoch.
+        self._passed = loop.iter - loop.epoch * len(loader) if self._known else 0
+        loop.run_iter = functools.partial(_run_iter, self, loop.run_iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Lets an epoch begin with the batch that is due."""
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and self._batches is not None:
+            self._batches.start_at(runner.iter, self._passed)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """The next epochs begin with their first batch."""
+        self._passed = 0
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds every random state of this process."""
+        seed_everything(self._seed, get_dist_info()[0], MODEL, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leaves the loop as it was."""
+        vars(runner.train_loop).pop('run_iter', None)
+
+    def _check(self, runner: Runner, saved: dict[str, int], now: dict[str, int]) -> None:
+        by_epoch = isinstance(runner._train_loop, EpochBasedTrainLoop)
+        if saved['batch_size'] != now['batch_size']:
+            raise PreflightError(
+                'the batch size must be that of the checkpoint for its run to go on, got '
+                f'{now["batch_size"]} = {now["processes"]} processes x {now["batch_size"] // now["processes"]} images '
+                f'where the checkpoint has {saved["batch_size"]} from {saved["processes"]} processes: set '
+                'train_dataloader.batch_size, or start a new run from its weights with load_from'
+            )
+        if saved['iterations_per_epoch'] != now['iterations_per_epoch']:
+            change = f'{saved["iterations_per_epoch"]} -> {now["iterations_per_epoch"]} iterations per epoch'
+            if by_epoch:
+                raise PreflightError(
+                    f'the data must be those of the checkpoint for its run to go on, got {change}: name the same data, '
+                    'or start a new run from its weights with load_from'
+                )
+            print_log(f'resumed with other data ({change}): their order is a new one', 'current', logging.WARNING)
+        if saved['processes'] != now['processes']:
+            print_log(
+                f'resumed with {now["processes"]} processes instead of {saved["processes"]}, each with '
+                f'{now["batch_size"] // now["processes"]} images: the same batch size, other random numbers',
+                'current',
+                logging.WARNING,
+            )
+
+
+def run_of(runner: Runner) -> dict[str, int]:
+    """What must stay for a run to go on: ``processes``, ``batch_size`` of all of them, ``iterations_per_epoch``."""
+    loader: DataLoader = runner.train_dataloader
+    batch = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
+    processes = runner.world_size
+    return dict(processes=processes, batch_size=processes * batch, iterations_per_epoch=len(loader))
+
+
+def _first_batches(runner: Runner, seed: int) -> Any:
+    """The batch sampler of the training as it is before the first batch, with the run's seed.
+
+    mmengine built the loader before it read the seed in the checkpoint, and its iteration-based loop has drawn from it.
+    """
+    loader, settings = runner.train_dataloader, runner._train_dataloader
+    if not isinstance(settings, dict) or not isinstance(settings.get('sampler'), dict):
+        return loader.batch_sampler  # somebody built it, and knows its seed
+    # As in `Runner.build_dataloader`, which would copy the data set.
+    sampler = DATA_SAMPLERS.build(settings['sampler'], default_args=dict(dataset=loader.dataset, seed=seed))
+    if settings.get('batch_sampler') is None:
+        return BatchSampler(sampler, loader.batch_size, loader.drop_last)
+    default = dict(sampler=sampler, batch_size=settings.get('batch_size'))
+    return DATA_SAMPLERS.build(settings['batch_sampler'], default_args=default)
+
+
+def _run_iter(hook: ContinuedRun, run_iter: Any, idx: int, data_batch: Any) -> None:
+    """Counts the batches of a resumed epoch from its beginning, as logs and hooks do."""
+    run_iter(idx + hook._passed, data_batch)
