@@ -9,6 +9,9 @@ with ``reference`` in value and gradient. The map is ``(B, H, W, heads * head_di
 * ``window``, ``shift``: (height, width) in tokens; ``scale``: factor on the scores; ``dropout``: on the weights.
 """
 
+import logging
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -107,4 +110,12 @@ class WindowAttention(nn.Module):
 def _fastest(qkv: Tensor, dropout: float) -> str:
     """The kernel that 'auto' takes. 'triton' has never run on a GPU, so it is taken by name only."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'
+    kernel = 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'
+    if not traced:
+        _say(kernel)
+    return kernel
+
+
+@cache
+def _say(kernel: str) -> None:
+    logging.getLogger('swin_mm').info("attention='auto' takes %r", kernel)

@@ -1,7 +1,7 @@
 """Where windows lie on a token map: padding, shifting, splitting into windows and the mask. Nothing else knows this."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -54,7 +54,7 @@ class WindowGrid:
             if not 0 <= shift < window:
                 raise ValueError(f'shift must be in [0, window), got shift={self.shift} window={self.window}')
 
-    @cached_property
+    @property
     def counts(self) -> tuple[int, int]:
         """Number of windows as (rows, columns)."""
         return -(-self.size[0] // self.window[0]), -(-self.size[1] // self.window[1])
@@ -92,7 +92,7 @@ class WindowGrid:
         x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         if self.shifted:
             x = x.roll(self.shift, dims=(1, 2))
-        return x[:, :H, :W]
+        return _cut(x, H, W)
 
     def mask_variants(self, device: torch.device | None = None) -> Tensor:
         """``(4, N, N)`` bool, True where two tokens of a window may attend to each other.
@@ -124,14 +124,24 @@ class WindowGrid:
         return _strips(self, min(number, self.counts[0]))
 
     def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
-        bottom, right = self.padding
+        (h, w), (rows, columns) = self.window, self.counts
+        # A compiled graph adds a whole window and cuts: no branch on the padding, so that one graph serves all sizes.
+        bottom, right = self.window if torch.compiler.is_compiling() else self.padding
         if fill is None:
-            return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
-        if right:
-            x = torch.cat([x, fill.expand(*x.shape[:2], right, -1)], dim=2)
-        if bottom:
-            x = torch.cat([x, fill.expand(x.shape[0], bottom, x.shape[2], -1)], dim=1)
-        return x
+            x = F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+        else:
+            if right:
+                x = torch.cat([x, fill.expand(*x.shape[:2], right, -1)], dim=2)
+            if bottom:
+                x = torch.cat([x, fill.expand(x.shape[0], bottom, x.shape[2], -1)], dim=1)
+        return _cut(x, rows * h, columns * w)
+
+
+def _cut(x: Tensor, H: int, W: int) -> Tensor:
+    """The first ``H`` rows and ``W`` columns of a map ``(B, rows, columns, C)``."""
+    if torch.compiler.is_compiling():  # whether a view is contiguous depends on the size: a graph for each answer
+        return F.pad(x, (0, 0, 0, W - x.shape[2], 0, H - x.shape[1]))
+    return x[:, :H, :W]
 
 
 @lru_cache(maxsize=64)  # those of eight sizes of image
