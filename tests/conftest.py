@@ -4,6 +4,7 @@ import ipaddress
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def _seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _visualizers():
+    """mmengine draws with the visualiser that was made last, which may be one of an earlier test."""
+    if 'mmengine.visualization' in sys.modules:
+        sys.modules['mmengine.visualization'].Visualizer._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)
