@@ -52,6 +52,7 @@ def test_segmentation_is_the_argmax_of_the_mean_probability(tmp_path_factory, tm
     """The official protocol, and the files of a run: ratios times one fixed scale, each view and its mirror image."""
     tiny = tiny_segmentation.trained(tmp_path_factory.getbasetemp())
     model = model_of(tiny, 'mmseg')
+    torch.manual_seed(0)  # whether the model was trained in this test or before it
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)  # two iterations leave most pixels to one class
     checkpoint = tmp_path / 'alive.pth'
     torch.save(model.state_dict(), checkpoint)

@@ -103,7 +103,7 @@ def test_validation_is_finished_first(tmp_path):
     class ReceivesInValidation(Hook):
         def before_val_iter(self, runner, batch_idx, data_batch=None):
             if batch_idx == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
     settings = config(tmp_path)
     loader = dict(settings['train_dataloader'], sampler=dict(type='DefaultSampler', shuffle=False))
