@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from tiny_training import ROOT, main_of, script
 
+from swin_mm.engine.failures import RunError
 from swin_mm.engine.preflight import PreflightError
 
 
@@ -143,6 +144,20 @@ def test_reason_is_printed_once_a_machine(monkeypatch):
         with pytest.raises(SystemExit) as caught:
             launch.run(main)
         assert caught.value.code == code
+
+
+def test_what_ended_a_run_is_printed_by_the_rank_that_met_it(monkeypatch):
+    launch = script('tools/launch.py')
+
+    def main():
+        raise RunError('11 pictures cannot be read')
+
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    with pytest.raises(SystemExit) as caught:
+        launch.run(main)
+    assert caught.value.code == 'train.py: rank 1: 11 pictures cannot be read'
 
 
 @pytest.mark.parametrize('recipe', sorted(Path(ROOT, 'configs').glob('mask_rcnn_*.py')), ids=lambda path: path.stem)
