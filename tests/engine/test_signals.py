@@ -26,6 +26,14 @@ from swin_mm.engine.checkpoints import newest_checkpoint
 FORK = multiprocessing.get_context('fork')
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is not ignored, as a shell makes what it starts in the background do."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.fixture
 def base(tmp_path_factory):
     return tmp_path_factory.getbasetemp()
