@@ -47,7 +47,7 @@ class _LinearAfter(torch.autograd.Function):
             for part, rows in zip(tokens.split(step), grad.split(step), strict=True):
                 y, backward = _again(ctx.before, part)
                 if weight_needed:
-                    grad_weight = _add_product(grad_weight, rows.mT, y, weight.dtype)
+                    grad_weight = _add_weight_gradient(grad_weight, rows, y, weight)
                 if x_needed or any(needed):
                     rows = _linear(rows, weight.t()).to(y.dtype)
                     rows, *grad_parameters = backward(rows)
@@ -86,18 +86,25 @@ def _again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tup
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias``; float32 on the CPU by oneDNN, which is faster than PyTorch's BLAS on many of them."""
-    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-    plain = x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
-    if not (plain and onednn):
+    """``x @ weight.T + bias``."""
+    if not _onednn(x, weight):
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
 
 
-def _add_product(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """``total + a @ b`` in ``dtype``, in place of ``total`` if there is one."""
-    if total is None:
-        return (a @ b).to(dtype)
-    if a.dtype == b.dtype == dtype and not torch.is_autocast_enabled(total.device.type):
-        return total.addmm_(a, b)
-    return total.add_(a @ b)
+def _add_weight_gradient(total: Tensor | None, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``total``, if there is one, plus the gradient of ``weight`` that ``x @ weight.T`` gets from its own, ``grad``."""
+    if not _onednn(grad, weight) or x.dtype != weight.dtype:
+        part = (grad.mT @ x).to(weight.dtype)
+        return part if total is None else total.add_(part)
+    for rows, tokens in zip(grad.split(TOKENS), x.split(TOKENS), strict=True):
+        part, _ = torch.ops.aten.mkldnn_linear_backward_weights(rows.to_mkldnn(), tokens.to_mkldnn(), weight, False)
+        total = part if total is None else total.add_(part)
+    return total
+
+
+def _onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product is left to oneDNN: float32 on the CPU, where it is up to twice as fast as PyTorch's BLAS."""
+    available = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    plain = x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+    return available and plain
