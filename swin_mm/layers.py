@@ -72,9 +72,15 @@ class PatchMerging(nn.Module):
         _, H, W, _ = x.shape
         if H % 2 or W % 2:
             x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+        if strips.merging_applies(self, x):
+            return strips.merge(self, x)
+        return linear_after(self.norm, self.reduction, self.gather(x))
+
+    @staticmethod
+    def gather(x: Tensor) -> Tensor:
+        """Four tokens in each: ``(B, H, W, C)`` of even sides to ``(B, H / 2, W / 2, 4 * C)``."""
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, row, W/2, column, C)
-        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return linear_after(self.norm, self.reduction, x)
+        return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
 
 
 class DropPath(nn.Module):

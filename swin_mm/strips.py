@@ -1,10 +1,12 @@
 """A Swin block on the CPU without gradient: a strip of windows goes through all of it while it is in the cache.
 
-The same numbers as the layers one after the other, to rounding. Nothing of the size of the map is written but its
-result, and weights are packed for oneDNN.
+Patch merging likewise. The same numbers as the layers one after the other, to rounding. Nothing of the size of the map
+is written but its result, and weights are packed for oneDNN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -17,7 +19,7 @@ from .attention.grid import Strip
 from .threads import each
 
 if TYPE_CHECKING:
-    from .layers import SwinBlock
+    from .layers import PatchMerging, SwinBlock
 
 PACKED = (torch.float32, torch.bfloat16)
 
@@ -26,14 +28,24 @@ Layer = Callable[[Tensor], Tensor]
 
 def applies(block: 'SwinBlock', x: Tensor) -> bool:
     """Whether this way through ``block`` gives what its layers give for ``x``: plain ones, for inference on the CPU."""
-    if torch.is_grad_enabled() or block.training or x.device.type != 'cpu' or block.attn.kernel_name != 'auto':
+    attn, mlp = block.attn, block.mlp
+    if attn.kernel_name != 'auto' or type(mlp.act) is not nn.GELU:
+        return False
+    return _plain(block, x, (attn.qkv, attn.proj, mlp.fc1, mlp.fc2), (block.norm1, block.norm2))
+
+
+def merging_applies(merging: 'PatchMerging', x: Tensor) -> bool:
+    """The same of ``merging``."""
+    return _plain(merging, x, (merging.reduction,), (merging.norm,))
+
+
+def _plain(module: nn.Module, x: Tensor, linears: Iterable[nn.Module], norms: Iterable[nn.Module]) -> bool:
+    if torch.is_grad_enabled() or module.training or x.device.type != 'cpu':
         return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or _compute_dtype(x) not in PACKED:
         return False
-    linears = (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
-    plain = all(type(layer) is nn.Linear for layer in linears)
-    plain &= type(block.norm1) is type(block.norm2) is nn.LayerNorm and type(block.mlp.act) is nn.GELU
-    return plain and not any(m._forward_hooks or m._forward_pre_hooks for m in block.modules())
+    plain = all(type(layer) is nn.Linear for layer in linears) and all(type(norm) is nn.LayerNorm for norm in norms)
+    return plain and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
 def forward(block: 'SwinBlock', x: Tensor) -> Tensor:
@@ -58,8 +70,36 @@ def forward(block: 'SwinBlock', x: Tensor) -> Tensor:
         y = fc2(fc1(_norm(block.norm2, tokens, dtype).flatten(0, 1))).unflatten(0, tokens.shape[:2])
         cpu.put(result[images], strip, tokens, y)
 
+    _keep_freed_memory()
     each(through, cpu.strips_of(x, grid, dtype))
     return result
+
+
+def merge(merging: 'PatchMerging', x: Tensor) -> Tensor:
+    """What ``merging`` makes of the map ``x`` ``(B, H, W, C)`` of even sides."""
+    dtype = _compute_dtype(x)
+    reduction = _linear(merging.reduction, dtype)
+    B, H, W, _ = x.shape
+    result = x.new_empty(B, H // 2, W // 2, merging.reduction.out_features, dtype=dtype)
+
+    def through(start: int, stop: int) -> None:
+        tokens = merging.gather(x[:, 2 * start : 2 * stop])
+        y = reduction(_norm(merging.norm, tokens, dtype).flatten(0, 2))
+        result[:, start:stop] = y.unflatten(0, tokens.shape[:3])
+
+    number = min(H // 2, cpu.number_of_strips(result[..., 0].numel(), dtype))
+    each(through, pairwise(H // 2 * i // number for i in range(number + 1)))
+    return result
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Has the C library keep what is freed, up to 64 MiB, for the next layer.
+
+    Else glibc may give it back to the system, which clears every page of it anew: a tenth of the time at 512x512. It
+    keeps twice the largest block of at most 32 MiB that was freed so far (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
@@ -97,10 +137,11 @@ def _kept(owner: nn.Module, weight: Tensor, use: tuple, make: Callable[[], Tenso
     because reading all of it takes a twentieth of the time of a forward pass.
     """
     content = weight.detach().contiguous().flatten().view(torch.uint8)
-    words = content[: len(content) // 8 * 8].view(torch.int64)
+    end = len(content) // 8 * 8
+    words, rest = content[:end].view(torch.int64), content[end:].tolist()
     words = words[:: 31 if len(words) > 2**15 else 1]
     version = None if weight.is_inference() else weight._version
-    state = (use, version, weight.data_ptr(), weight.shape, words.sum().item(), content[-8:].sum().item())
+    state = (use, version, weight.data_ptr(), weight.shape, words.sum().item(), rest)
     known, result = _KEPT.get(owner, (None, None))
     if known != state:
         result = make()

@@ -73,13 +73,16 @@ class _WindowAttention(torch.autograd.Function):
 def strips_of(x: Tensor, grid: WindowGrid, dtype: torch.dtype) -> Iterator[tuple[Strip, slice]]:
     """Strips of the maps ``x`` ``(B, H, W, ...)`` to be computed in ``dtype``; of small maps several images at once."""
     tokens = STRIP // dtype.itemsize
-    number, threads = round(grid.num_windows * prod(grid.window) / tokens), torch.get_num_threads()
-    if number > 1:
-        number = -(-number // threads) * threads  # the same for each
-    for strip in grid.strips(max(1, number)):
+    for strip in grid.strips(number_of_strips(grid.num_windows * prod(grid.window), dtype)):
         step = max(1, tokens // strip.layout.tokens)
         for first in range(0, len(x), step):
             yield strip, slice(first, first + step)
+
+
+def number_of_strips(tokens: int, dtype: torch.dtype) -> int:
+    """How many strips to make of so many tokens that are computed in ``dtype``."""
+    number, threads = round(tokens * dtype.itemsize / STRIP), torch.get_num_threads()
+    return -(-number // threads) * threads if number > 1 else 1  # the same for each thread
 
 
 def take(x: Tensor, strip: Strip) -> Tensor:
