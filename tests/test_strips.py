@@ -196,4 +196,4 @@ print(min(faults))
 @pytest.mark.parametrize('tokens', [8], indirect=True)
 def test_memory_is_not_asked_for_again_in_each_forward_pass():
     run = subprocess.run([sys.executable, '-c', FAULTS], capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 1000  # 10,000 to 30,000 where freed memory goes back
+    assert int(run.stdout) < 1000  # 6,000 to 30,000 where freed memory goes back
