@@ -9,8 +9,7 @@ from . import compat
 compat.install()
 
 # mmengine must be patched before anything takes names from it.
-from .backbone import SwinTransformer  # noqa: E402
-from .classifier import SwinClassifier  # noqa: E402
+from .backbone import SwinClassifier, SwinTransformer  # noqa: E402
 
 __all__ = ['SwinClassifier', 'SwinTransformer']
 __version__ = '0.1.0'

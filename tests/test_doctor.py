@@ -18,7 +18,7 @@ import mmengine.runner.checkpoint
 import pytest
 import torch
 
-from swin_mm import attention
+from swin_mm import kernels
 from swin_mm.compat import mmcv_ops
 from swin_mm.doctor import __main__ as doctor
 from swin_mm.doctor import install, machine, work
@@ -248,12 +248,12 @@ def test_a_gpu_that_pytorch_cannot_use(monkeypatch, verdict):
 
 
 def test_every_kernel_is_looked_at():
-    assert list(work.KERNELS) == list(attention.KERNELS)
+    assert list(work.KERNELS) == list(kernels.KERNELS)
 
 
 @pytest.mark.parametrize('fault', ['value', 'gradient', 'nan'])
 def test_a_kernel_that_is_wrong(monkeypatch, verdict, fault):
-    right = attention.KERNELS['sdpa']
+    right = kernels.KERNELS['sdpa']
 
     def wrong(*arguments):
         out = right(*arguments)
@@ -262,9 +262,9 @@ def test_a_kernel_that_is_wrong(monkeypatch, verdict, fault):
             out.register_hook(lambda gradient: gradient * 1.001)
         return out * factor
 
-    monkeypatch.setitem(attention.KERNELS, 'sdpa', wrong)
+    monkeypatch.setitem(kernels.KERNELS, 'sdpa', wrong)
     text = verdict(lambda: work.kernel('sdpa'))
-    assert re.match(r"it WRONG its error is cpu float32 .* To do: .*attention='reference'", text)
+    assert re.match(r"it WRONG its error is cpu float32 .* To do: .*kernel='reference'", text)
 
 
 def test_a_checkpoint_that_comes_back_otherwise(monkeypatch, verdict):

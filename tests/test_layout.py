@@ -17,26 +17,16 @@ OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT 
 # What a part may import besides the standard library: other packages, and other parts of this one.
 # `compat` stands below everything: it patches what the rest builds upon.
 ALLOWED = {
-    'attention': {'torch', 'triton', 'swin_mm.recompute'},
-    'recompute': {'torch'},
-    'strips': {'torch', 'swin_mm.attention', 'swin_mm.layers', 'swin_mm.threads'},
-    'threads': {'torch'},
-    'graphs': {'torch'},
-    'layers': {'torch', 'swin_mm.attention', 'swin_mm.recompute', 'swin_mm.strips'},
+    'kernels': {'torch', 'triton'},
     'checkpoints': {'torch', 'safetensors'},
     'registry': {'mmengine'},
-    'arguments': {'torch', 'swin_mm.checkpoints', 'swin_mm.layers', 'swin_mm.registry'},
     'backbone': {
         *('torch', 'mmengine'),
-        *(f'swin_mm.{part}' for part in ('arguments', 'attention', 'checkpoints', 'layers', 'registry')),
-    },
-    'classifier': {
-        *('torch', 'mmengine'),
-        *(f'swin_mm.{part}' for part in ('arguments', 'backbone', 'checkpoints', 'layers', 'registry')),
+        *(f'swin_mm.{part}' for part in ('kernels', 'checkpoints', 'registry')),
     },
     'compat': {'torch', 'torchvision', 'numpy', 'yaml', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
     'images': {'numpy', 'PIL', 'mmcv'},
-    '__init__': {'swin_mm.compat', 'swin_mm.backbone', 'swin_mm.classifier'},
+    '__init__': {'swin_mm.compat', 'swin_mm.backbone'},
 }
 # These reach mmdet and mmseg, so nothing above may reach them.
 OUTER = {'datasets', 'doctor', 'engine', 'inference', 'loading', 'tta'}
@@ -68,7 +58,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def unit(name: str) -> str:
-    """``torch`` of ``torch.nn``, ``swin_mm.layers`` of ``swin_mm.layers.Stage``."""
+    """``torch`` of ``torch.nn``, ``swin_mm.backbone.layers`` of ``swin_mm.backbone.layers.Stage``."""
     parts = name.split('.')
     return '.'.join(parts[:2]) if parts[0] == 'swin_mm' else parts[0]
 
@@ -133,6 +123,6 @@ def test_files_and_public_functions_say_what_they_are_for(path):
 def test_warnings_of_the_package_are_errors():
     """The filter in pyproject.toml: it means submodules too, and nobody else's warnings."""
     with pytest.raises(UserWarning, match='probe'):
-        warnings.warn_explicit('probe', UserWarning, 'probe.py', 1, module='swin_mm.attention.sdpa')
+        warnings.warn_explicit('probe', UserWarning, 'probe.py', 1, module='swin_mm.kernels.sdpa')
     with pytest.warns(UserWarning, match='probe'):
         warnings.warn_explicit('probe', UserWarning, 'probe.py', 1, module='mmdet.models')

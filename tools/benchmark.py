@@ -31,7 +31,7 @@ from benchmark_peers import IMPLEMENTATIONS, ROUNDS, Conditions, Peer, Shape, ba
 from mmengine.config import Config
 from torch import Tensor
 
-from swin_mm.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS
 from swin_mm.engine.preflight import PreflightError, find_config
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_mm import SwinTransformer
-from swin_mm.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS
 from swin_mm.checkpoints import from_official
 from swin_mm.engine.preflight import PreflightError
 

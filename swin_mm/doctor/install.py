@@ -62,7 +62,7 @@ PACKAGES = (
         'triton',
         'triton',
         ('triton', 'pytorch-triton', 'triton-windows'),
-        absent="only for attention='triton' on a GPU",
+        absent="only for kernel='triton' on a GPU",
     ),
 )
 ADVICE = {
@@ -94,7 +94,7 @@ def python() -> str:
 
 def swin_mm() -> str:
     """Its version, and whether it runs from a clone, at which commit."""
-    importlib.import_module('swin_mm.backbone')  # the package may be a stand-in, see __main__.py
+    importlib.import_module('swin_mm.backbone.swin')  # the package may be a stand-in, see __main__.py
     number = getattr(sys.modules['swin_mm'], '__version__', 'of unknown version')
     return f'{number}, {_origin()}'
 

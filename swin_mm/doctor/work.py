@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KERNELS = ('reference', 'sdpa', 'cpu', 'triton')
-# Limits of the error in values and in gradients, in units of the largest entry; as in tests/attention/test_kernels.py.
+# Limits of the error in values and in gradients, in units of the largest entry; as in tests/kernels/test_kernels.py.
 LIMITS = {'float32': (1e-5, 1e-5), 'bfloat16': (2e-2, 5e-2)}
 SMALL = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), drop_path_rate=0.0)
 WORKER_TIME = 60  # seconds
@@ -35,13 +35,14 @@ def kernel(name: str) -> str:
     """How far a kernel is from the reference in float64, in value and gradients, on every device that it serves."""
     import torch
 
-    from swin_mm.attention import KERNELS, triton
+    from swin_mm.kernels import KERNELS
+    from swin_mm.kernels.triton import launch
 
     results, refusal = [], f'it runs on {"CUDA" if name == "triton" else "the CPU"} only'
     for device in _devices():
         for dtype, limits in LIMITS.items():
             inputs = [x.to(device, getattr(torch, dtype)).requires_grad_() for x in _kernel_inputs()]
-            if name == 'triton' and (error := triton.refusal(inputs[0])) is not None:
+            if name == 'triton' and (error := launch.refusal(inputs[0])) is not None:
                 refusal = str(error)
             elif name != 'cpu' or device.type == 'cpu':
                 exact = [x.detach().double().cpu().requires_grad_() for x in inputs]
@@ -50,7 +51,7 @@ def kernel(name: str) -> str:
                 text = f'{device} {dtype} {value:.0e} in value, {max(gradients):.0e} in gradients, allowed %g and %g'
                 results.append(text % limits)
                 if not (value <= limits[0] and max(gradients) <= limits[1]):  # not of a NaN either
-                    raise WrongError(f'its error is {results[-1]}', "backbone=dict(attention='reference')")
+                    raise WrongError(f'its error is {results[-1]}', "backbone=dict(kernel='reference')")
     if not results:
         raise AbsentError(refusal)
     return 'error ' + '; '.join(results)
@@ -66,8 +67,8 @@ def backbone() -> str:
     net, image = SwinTransformer('tiny', drop_path_rate=0.0).eval(), torch.randn(1, 3, 224, 320)
     plain = copy.deepcopy(net)
     for module in plain.modules():
-        if hasattr(module, 'kernel_name'):
-            module.kernel_name = 'reference'
+        if hasattr(module, 'kernel'):
+            module.kernel = 'reference'
     want, results = plain(image), []
     for device in _devices():
         net, there = net.to(device), image.to(device)
@@ -81,7 +82,7 @@ def backbone() -> str:
         if not all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters()):
             raise WrongError(f'{device}: some gradients are missing, infinite or NaN', REPORT_IT)
         if not error <= 1e-3:
-            raise WrongError(f'{device}: maps are {error:.0e} off', "backbone=dict(attention='reference')")
+            raise WrongError(f'{device}: maps are {error:.0e} off', "backbone=dict(kernel='reference')")
         results.append(f'{device} {seconds * 1e3:.0f} ms, error {error:.0e}')
         net.eval()
     return f'Swin-T, 224x320: {"; ".join(results)}; allowed 0.001; every gradient is there and finite'

@@ -6,7 +6,7 @@ from libraries import LIBRARIES, SMALL, deviations, hugging_face, random_net, ra
 from torch import nn
 
 from swin_mm import SwinTransformer
-from swin_mm.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS
 from swin_mm.checkpoints import CheckpointError, from_official, recognise, to_official
 
 OPENMMLAB = ['mmdet', 'mmseg', 'mmpretrain']

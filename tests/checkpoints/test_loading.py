@@ -17,7 +17,7 @@ WIDER = dict(SMALL, embed_dims=16)
 def log(monkeypatch) -> list[str]:
     """What the backbone has logged."""
     lines = []
-    monkeypatch.setattr('swin_mm.backbone.print_log', lambda text, *_: lines.append(text))
+    monkeypatch.setattr('swin_mm.backbone.swin.print_log', lambda text, *_: lines.append(text))
     return lines
 
 
@@ -89,7 +89,7 @@ def test_a_state_dict_of_ours_passes_untouched_and_unsaid(own, log, monkeypatch)
     def refuse(*_):
         raise AssertionError('nothing to do')
 
-    monkeypatch.setattr('swin_mm.backbone.fit', refuse)
+    monkeypatch.setattr('swin_mm.backbone.swin.fit', refuse)
     net = SwinTransformer(**SMALL)
     net.load_state_dict(dict(reversed(own.items())), strict=True)
     nn.ModuleDict(dict(backbone=net)).load_state_dict({'neck.bias': torch.ones(1)}, strict=False)

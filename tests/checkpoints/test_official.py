@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swin_mm.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS
 from swin_mm.checkpoints.official import BY_URL, OFFICIAL, RELEASES
 
 ROOT = Path(__file__).parents[2]

@@ -22,14 +22,14 @@ def test_the_recorded_checker_passes(shared, root):
     assert done.stdout.splitlines()[-1] == '5 passed, 0 failed'
 
 
-@pytest.mark.parametrize('attention', ['auto', 'reference', 'sdpa', 'cpu'])
+@pytest.mark.parametrize('kernel', ['auto', 'reference', 'sdpa', 'cpu'])
 @pytest.mark.parametrize('file', FILES)
-def test_every_kernel_gives_the_official_maps(shared, file, attention):
+def test_every_kernel_gives_the_official_maps(shared, file, kernel):
     """The official spellings of the arguments, and the official weights with a strict load, as they are."""
     safe_open = pytest.importorskip('safetensors').safe_open
     with safe_open(shared / 'golden' / f'{file}.safetensors', 'pt') as f:
         meta, blob = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118  not a dictionary
-    net = SwinTransformer(**json.loads(meta['official']), drop_path_rate=0.0, attention=attention)
+    net = SwinTransformer(**json.loads(meta['official']), drop_path_rate=0.0, kernel=kernel)
     state = {key.removeprefix('state|'): value for key, value in blob.items() if key.startswith('state|')}
     net.load_state_dict(state, strict=True)
     net.eval().double()

@@ -12,7 +12,7 @@ import torch
 from tiny_training import ROOT, script
 from torch import nn
 
-from swin_mm.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS
 from swin_mm.engine.preflight import PreflightError
 
 PICO = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))

@@ -49,10 +49,10 @@ def swin_by_hand(height: int, width: int) -> int:
     return total
 
 
-@pytest.mark.parametrize('attention', ['auto', 'sdpa', 'reference'])
+@pytest.mark.parametrize('kernel', ['auto', 'sdpa', 'reference'])
 @pytest.mark.parametrize('shape', [(224, 448), (100, 172)], ids=['whole windows', 'padded'])
-def test_the_backbone_is_counted_as_the_paper_counts(main, tmp_path, shape, attention):
-    arguments = f'embed_dims={WIDTH}, depths={DEPTHS}, num_heads=(1, 2, 3, 4), attention={attention!r}'
+def test_the_backbone_is_counted_as_the_paper_counts(main, tmp_path, shape, kernel):
+    arguments = f'embed_dims={WIDTH}, depths={DEPTHS}, num_heads=(1, 2, 3, 4), kernel={kernel!r}'
     widths = [WIDTH * 2**i for i in range(4)]
     heads = f'decode_head=dict(in_channels={widths}, channels=8), auxiliary_head=dict(in_channels={widths[2]})'
     config = write_config(tmp_path, 'upernet_swin_t', f'dict(backbone=dict(arch=None, {arguments}), {heads})')
@@ -125,9 +125,9 @@ def test_a_counter_blind_to_fused_attention_misses_the_products(main, tmp_path, 
     """mmengine's, in a real run of the fused kernel; that of the reference it sees in full."""
     arguments = dict(embed_dims=96, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 4))
     shape, seen = (100, 172), {}
-    for attention in ('sdpa', 'reference'):
-        backbone = SwinTransformer(**arguments, attention=attention)
-        seen[attention] = products(backbone, torch.zeros(1, 3, *shape))
+    for kernel in ('sdpa', 'reference'):
+        backbone = SwinTransformer(**arguments, kernel=kernel)
+        seen[kernel] = products(backbone, torch.zeros(1, 3, *shape))
     stages = script('tools/get_flops.py').window_attention(SwinTransformer(**arguments), shape)
     assert seen['reference'] - seen['sdpa'] == sum(a.products for a in stages) > 0
 

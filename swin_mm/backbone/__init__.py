@@ -1,0 +1,6 @@
+"""The Swin Transformer backbone as the paper describes it: an image in, the maps of four stages out."""
+
+from .classifier import SwinClassifier
+from .swin import SwinTransformer
+
+__all__ = ['SwinClassifier', 'SwinTransformer']

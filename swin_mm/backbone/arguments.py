@@ -1,0 +1,186 @@
+"""What ``SwinTransformer`` can be told: names, defaults and rules, so that the backbone itself reads without them."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import nn
+
+from ..checkpoints import FIRST_CONV
+from .layers import BlockOptions
+
+# arXiv 2103.14030, section 3.3: width, blocks a stage, heads a stage.
+ARCHS = {
+    'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
+}
+
+# The official repositories' spelling of an argument, and OpenMMLab's.
+ALIASES = dict(embed_dim='embed_dims', in_chans='in_channels', ape='use_abs_pos_embed', use_checkpoint='with_cp')
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Every argument of mmdet's and mmseg's ``SwinTransformer`` under its name, and ours; checked on creation.
+
+    in_channels: channels of the image.
+    embed_dims, depths, num_heads: width of the first stage; blocks and attention heads of each stage.
+    window_size, patch_size, pretrain_img_size: an int or (height, width), in tokens, pixels and pixels.
+    strides: (patch_size, 2, 2, 2), the one pyramid that Swin has, or empty for the same.
+    mlp_ratio: hidden width of the MLP over the width of its block.
+    qkv_bias, qk_scale: bias of the qkv layer; factor on the scores, None for ``head_dim ** -0.5``.
+    patch_norm: normalise after the patch embedding (official meaning: patch merging always normalises).
+    drop_rate, attn_drop_rate, drop_path_rate: probabilities; that of drop path grows linearly with depth.
+    use_abs_pos_embed: learn a position embedding for ``pretrain_img_size``, resized to the map in every forward.
+    out_indices: the stages whose maps are returned; later stages are not built.
+    frozen_stages: -1 none, 0 the patch embedding, n also the first n stages and their output norms (mmdet's meaning).
+    with_cp: recompute each block in the backward pass instead of keeping its activations.
+    act_cfg, norm_cfg: ``dict(type=...)`` with a class of ``torch.nn``, 'LN', a class, or a registered name.
+    kernel: how attention is computed: 'auto', 'reference', 'sdpa', 'cpu' or 'triton'; see `swin_mm.kernels`.
+    convert_weights: accepted for mmdet's configs; the layout of weights is recognised by itself.
+    min_loaded: share of tensors that weights to load must have in common with the backbone; 0 takes what there is.
+    first_conv: what RGB weights become for ``in_channels`` other than 3: 'repeat' (scaled; the sum for one channel),
+        'average' or 'sum', see ``swin_mm.checkpoints.resize.adapt_channels``.
+    """
+
+    in_channels: int = 3
+    embed_dims: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: int | tuple[int, int] = 7
+    patch_size: int | tuple[int, int] = 4
+    pretrain_img_size: int | tuple[int, int] = 224
+    strides: tuple[int, ...] = ()
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    qk_scale: float | None = None
+    patch_norm: bool = True
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    drop_path_rate: float = 0.1
+    use_abs_pos_embed: bool = False
+    out_indices: tuple[int, ...] = (0, 1, 2, 3)
+    frozen_stages: int = -1
+    with_cp: bool = False
+    act_cfg: dict[str, Any] = field(default_factory=lambda: dict(type='GELU'))
+    norm_cfg: dict[str, Any] = field(default_factory=lambda: dict(type='LN'))
+    kernel: str = 'auto'
+    convert_weights: bool = False
+    min_loaded: float = 0.95
+    first_conv: str = 'repeat'
+
+    @classmethod
+    def parse(cls, arch: str | None = None, **given: Any) -> 'Arguments':
+        """Arguments as a config gives them: aliases and ``arch`` resolved, unknown names refused."""
+        for alias, name in ALIASES.items():
+            if alias in given:
+                if name in given:
+                    raise TypeError(f'{alias} is another name of {name}: give one of the two')
+                given[name] = given.pop(alias)
+        known = [entry.name for entry in fields(cls)]
+        if unknown := sorted(set(given) - set(known)):
+            raise TypeError(f'SwinTransformer has no argument {unknown}; it has {["arch", *known]}')
+        return cls(**_with_arch(arch, given))
+
+    def __post_init__(self):
+        for name in ('depths', 'num_heads', 'out_indices', 'strides'):
+            object.__setattr__(self, name, _ints(name, getattr(self, name)))
+        for name in ('window_size', 'patch_size', 'pretrain_img_size'):
+            object.__setattr__(self, name, _pair(name, getattr(self, name)))
+        self._check_numbers()
+        self._check_stages()
+        rule = f'strides must be (patch_size, 2, 2, 2) with patch_size={self.patch_size}'
+        square = (self.patch_size[0],) * 2 == self.patch_size
+        _require(not self.strides or (square and self.strides == (self.patch_size[0], 2, 2, 2)), rule, self.strides)
+
+    def _check_numbers(self) -> None:
+        for name in ('in_channels', 'embed_dims'):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, f'{name} must be an int of at least 1', value)
+        for name in ('drop_rate', 'attn_drop_rate', 'drop_path_rate'):
+            _require(0 <= getattr(self, name) < 1, f'{name} must be in [0, 1)', getattr(self, name))
+        _require(0 <= self.min_loaded <= 1, 'min_loaded must be in [0, 1]', self.min_loaded)
+        _require(self.first_conv in FIRST_CONV, f'first_conv must be one of {FIRST_CONV}', self.first_conv)
+        _require(self.embed_dims * self.mlp_ratio >= 1, 'mlp_ratio must leave the MLP a channel', self.mlp_ratio)
+
+    def _check_stages(self) -> None:
+        rule = 'depths and num_heads must have 4 stages each'
+        _require(len(self.depths) == len(self.num_heads) == 4, rule, self.depths, self.num_heads)
+        _require(min(self.depths) >= 1, 'depths must be at least 1 block a stage', self.depths)
+        for stage, heads in enumerate(self.num_heads):
+            width = self.embed_dims * 2**stage
+            rule = f'num_heads must divide the width of its stage (stage {stage} has width {width})'
+            _require(heads >= 1 and width % heads == 0, rule, self.num_heads)
+        ascending = tuple(sorted(set(self.out_indices) & set(range(4))))
+        rule = 'out_indices must be ascending stages from 0 to 3, at least one'
+        _require(self.out_indices and self.out_indices == ascending, rule, self.out_indices)
+        _require(self.frozen_stages in range(-1, 5), 'frozen_stages must be from -1 to 4', self.frozen_stages)
+
+    def block_options(self) -> BlockOptions:
+        return BlockOptions(
+            window=self.window_size,
+            mlp_ratio=self.mlp_ratio,
+            qkv_bias=self.qkv_bias,
+            qk_scale=self.qk_scale,
+            drop_rate=self.drop_rate,
+            attn_drop_rate=self.attn_drop_rate,
+            kernel=self.kernel,
+            norm=_module_maker('norm_cfg', self.norm_cfg),
+            act=_module_maker('act_cfg', self.act_cfg),
+        )
+
+
+def _require(condition: Any, rule: str, *values: Any) -> None:
+    if not condition:
+        raise ValueError(f'{rule}, got {", ".join(map(str, values))}')
+
+
+def _ints(name: str, value: Any) -> tuple[int, ...]:
+    whole = isinstance(value, (tuple, list)) and all(isinstance(item, int) for item in value)
+    _require(whole, f'{name} must be a tuple of ints', value)
+    return tuple(value)
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    rule = f'{name} must be a positive int or two (height, width)'
+    _require(len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair), rule, value)
+    return pair
+
+
+def _with_arch(arch: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` with the three numbers that ``arch`` stands for; one that is given and differs is an error."""
+    if arch is None:
+        return given
+    matches = [name for name in ARCHS if arch in (name, name[0])]
+    if not matches:
+        raise ValueError(f'arch must be one of {list(ARCHS)} or its first letter, got {arch!r}')
+    numbers = ARCHS[matches[0]]
+    for name, value in numbers.items():
+        own = given.get(name, value)
+        if (tuple(own) if isinstance(own, list) else own) != value:
+            raise ValueError(f'arch={arch!r} means {name}={value}, but {name}={own} is given too: drop one of the two')
+    return {**given, **numbers}
+
+
+def _module_maker(name: str, cfg: dict[str, Any]):
+    """A function that makes the module of ``dict(type=..., **kwargs)``; ``requires_grad=False`` freezes it."""
+    _require(isinstance(cfg, dict) and 'type' in cfg, f"{name} must be a dict with a 'type'", cfg)
+    kwargs = dict(cfg)
+    kind, requires_grad = kwargs.pop('type'), kwargs.pop('requires_grad', True)
+    if isinstance(kind, str):
+        kind = nn.LayerNorm if kind == 'LN' else getattr(nn, kind, None) or _registered(kind)
+    rule = f"{name} type must be 'LN', a class of torch.nn or a registered module"
+    _require(isinstance(kind, type) and issubclass(kind, nn.Module), rule, cfg['type'])
+
+    def make(*args: Any) -> nn.Module:
+        return kind(*args, **kwargs).requires_grad_(requires_grad)
+
+    return make
+
+
+def _registered(kind: str) -> Any:
+    from ..registry import MODELS
+
+    return MODELS.get(kind)

@@ -1,0 +1,82 @@
+"""Swin Transformer as an ImageNet classifier: to check its weights end to end, and to start from."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..checkpoints import fit, fits, to_official, unwrap
+from ..registry import MODELS
+from .arguments import Arguments
+from .layers import PatchEmbed, Stage
+from .swin import _init_weights
+
+# The arguments of a backbone that mean nothing here.
+DENSE = ('out_indices', 'frozen_stages', 'use_abs_pos_embed', 'ape')
+
+
+@MODELS.register_module()
+class SwinClassifier(BaseModule):
+    """Logits ``(B, num_classes)`` of an image ``(B, in_channels, height, width)``.
+
+    The arguments are those of `SwinTransformer`, those for maps excepted. It differs from the backbone in that blocks
+    do not shift along a side of the map that one window covers, the last stage at 224 pixels with a window of 7: as in
+    torchvision at any size whose sides are multiples of the patch, and as in the official classification code at the
+    square sizes that it takes (``SwinTransformerBlock.__init__``).
+
+    Names are those of the official classifiers; weights of any dialect load, head and last norm included. Raises
+    ValueError or TypeError for arguments that break a rule.
+
+    >>> SwinClassifier(arch='tiny')(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 1000])
+    """
+
+    def __init__(
+        self,
+        arch: str | None = None,
+        num_classes: int = 1000,
+        init_cfg: dict[str, Any] | None = None,
+        **arguments: Any,
+    ):
+        super().__init__(init_cfg=init_cfg)
+        if unknown := [name for name in DENSE if name in arguments]:
+            raise TypeError(f'SwinClassifier has no argument {unknown}: these are for the maps of a SwinTransformer')
+        self.arguments = a = Arguments.parse(arch, **arguments)
+        options = replace(a.block_options(), cancel_shift=True)
+        widths = [a.embed_dims * 2**i for i in range(4)]
+        rates = torch.linspace(0, a.drop_path_rate, sum(a.depths), device='cpu').split(list(a.depths))
+
+        self.patch_embed = PatchEmbed(a.in_channels, a.embed_dims, a.patch_size, options.norm if a.patch_norm else None)
+        self.pos_drop = nn.Dropout(a.drop_rate)
+        self.layers = nn.ModuleList(
+            Stage(widths[i], a.num_heads[i], rates[i].tolist(), i < 3, options, a.with_cp) for i in range(4)
+        )
+        self.norm = options.norm(widths[3])
+        self.head = nn.Linear(widths[3], num_classes)
+        self.apply(_init_weights)
+        self.register_load_state_dict_pre_hook(_read_checkpoint)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = self.pos_drop(self.patch_embed(image))  # (B, H, W, C)
+        for stage in self.layers:
+            last, tokens = stage(tokens)
+        return self.head(self.norm(last).mean(dim=(1, 2)))
+
+
+def _read_checkpoint(module: SwinClassifier, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Leaves in ``state``, under ``prefix``, what this module holds, whatever dialect it is written in."""
+    given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    own = module.state_dict()
+    if not given or fits(given, own):
+        return
+    a = module.arguments
+    official = to_official(unwrap(given)[0])
+    fitted, report = fit(official, own, a.window_size, a.first_conv, a.min_loaded)
+    for key in given:
+        del state[prefix + key]
+    state.update({prefix + key: value for key, value in fitted.items()})
+    print_log(report.table(), 'current', logging.INFO if report.complete else logging.WARNING)

@@ -1,0 +1,68 @@
+"""How window attention, and whole blocks of it, are computed. All kernels give the same numbers.
+
+A kernel is a function ``window_attention(qkv, bias, pad, window, shift, scale, dropout) -> map``. It agrees with
+``reference`` in value and gradient. Delete any other one, and only time and memory change.
+
+* ``qkv`` ``(B, H, W, 3, heads, head_dim)``: queries, keys and values of the tokens that exist.
+* ``bias`` ``(heads, N, N)``: added to the scores of the N tokens of a window.
+* ``pad`` ``(3, heads, head_dim)``: query, key and value of a padding token. None means zeros.
+* ``window``, ``shift``: (height, width) in tokens.
+* ``scale``: factor on the scores. ``dropout``: probability to drop a weight.
+* The map is ``(B, H, W, heads * head_dim)``.
+"""
+
+import logging
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from . import cpu, cpu_block, lean_linear, reference, sdpa
+from .block import BlockLayers, MergingLayers
+from .triton import launch as triton
+
+__all__ = ['KERNELS', 'BlockLayers', 'MergingLayers', 'fast_block', 'fast_merging', 'fastest']
+
+KERNELS = {
+    'reference': reference.window_attention,
+    'sdpa': sdpa.window_attention,
+    'cpu': cpu.window_attention,
+    'triton': triton.window_attention,
+}
+
+
+def fastest(qkv: Tensor, dropout: float) -> str:
+    """Names the kernel that ``kernel='auto'`` takes, and logs it once.
+
+    'triton' has never run on a GPU, so it is taken by name only.
+    """
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    kernel = 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'
+    if not traced:
+        _log_choice(kernel)
+    return kernel
+
+
+@cache
+def _log_choice(kernel: str) -> None:
+    logging.getLogger('swin_mm').info("kernel='auto' takes %r", kernel)
+
+
+def fast_block(layers: BlockLayers | None, x: Tensor) -> Tensor | None:
+    """Computes a block on the map ``x`` ``(B, H, W, C)`` in the fast form that serves it; None if none does."""
+    if layers is None:
+        return None
+    if cpu_block.can_fuse(layers, x):
+        return cpu_block.fused_block(layers, x)
+    return lean_linear.lean_block(layers, x) if torch.is_grad_enabled() else None
+
+
+def fast_merging(layers: MergingLayers | None, x: Tensor) -> Tensor | None:
+    """Computes patch merging on the map ``x`` ``(B, H, W, C)`` of even sides likewise; None if no fast form serves."""
+    if layers is None:
+        return None
+    if cpu_block.can_fuse_merging(layers, x):
+        return cpu_block.fused_merging(layers, x)
+    if not torch.is_grad_enabled():
+        return None
+    return lean_linear.linear_after(layers.norm, layers.reduction, layers.gather(x))

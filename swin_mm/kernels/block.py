@@ -1,0 +1,64 @@
+"""The layers of a block and of patch merging as data, for kernels that compute them whole."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+
+class Windows(NamedTuple):
+    """Window attention between ``qkv`` and ``proj`` of a block, on a map of one size.
+
+    ``window``, ``shift``: (height, width) in tokens. ``scale``: factor on the scores. ``bias()`` makes the bias
+    ``(heads, N, N)`` from the parameter ``table``.
+    """
+
+    window: tuple[int, int]
+    shift: tuple[int, int]
+    scale: float
+    table: Tensor
+    bias: Callable[[], Tensor]
+
+
+class BlockLayers(NamedTuple):
+    """A block, ``y = x + drop_path(drop(proj(attend(qkv(norm1(x))))))``, then ``y + drop_path(mlp(norm2(y)))``.
+
+    The MLP is ``drop(fc2(drop(act(fc1(...)))))``. ``attend``: ``(B, H, W, 3 * C)`` to ``(B, H, W, C)``, in any kernel.
+    ``keep(y)``: the factor ``(B, 1, 1, 1)`` by which drop path multiplies a branch; None for 1. ``windows``: how to
+    fuse the attention; None where a kernel was chosen by name. ``training``: dropout and drop path act.
+    """
+
+    norm1: nn.Module
+    qkv: nn.Linear
+    attend: Callable[[Tensor], Tensor]
+    proj: nn.Linear
+    proj_drop: nn.Module
+    norm2: nn.Module
+    fc1: nn.Linear
+    act: nn.Module
+    fc2: nn.Linear
+    mlp_drop: nn.Dropout
+    keep: Callable[[Tensor], Tensor | None]
+    windows: Windows | None
+    training: bool
+
+
+class MergingLayers(NamedTuple):
+    """Patch merging, ``reduction(norm(gather(x)))``; ``gather``: ``(B, H, W, C)`` to ``(B, H / 2, W / 2, 4 * C)``."""
+
+    gather: Callable[[Tensor], Tensor]
+    norm: nn.Module
+    reduction: nn.Linear
+    training: bool
+
+
+def must_be_called(modules: Iterable[nn.Module]) -> bool:
+    """Whether somebody wants to see ``modules`` called, which kernels do not: a compiler, a tracer or a hook."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    # Profilers and counters of operations set hooks for all modules.
+    return _has_any_global_hook() or any(
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in modules
+    )

@@ -1,0 +1,149 @@
+"""Fused CPU inference: a few rows of windows at a time run through norm, attention and MLP.
+
+Three ideas make it fast; the numbers are those of the layers one after the other, to rounding.
+
+* Strips. Layer by layer, each of a dozen layers writes a map that is larger than the cache and the next one reads it
+  back from memory. A strip of windows is small enough to stay in the cache through the whole block, and windows are
+  all that attention reads, so a strip needs nothing of the others. Each core takes strips of its own.
+* Packed weights. oneDNN multiplies fastest by weights in an order of its own. They are packed once and kept until
+  the weights change.
+* Kept memory. glibc gives large freed blocks back to the system, which clears every page before it hands it out again.
+  Intermediates of one block have the sizes of the next, so the memory is kept.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from . import cpu
+from .block import BlockLayers, MergingLayers
+from .cpu_threads import map_on_cores
+from .grid import Strip, WindowGrid
+
+PACKED = (torch.float32, torch.bfloat16)
+
+Linear = Callable[[Tensor], Tensor]
+
+
+def can_fuse(layers: BlockLayers, x: Tensor) -> bool:
+    """Whether `fused_block` computes what ``layers`` compute for ``x``: plain ones, for inference on the CPU."""
+    a = layers
+    if a.windows is None or a.training or type(a.act) is not nn.GELU:
+        return False
+    return _is_plain_inference(x, (a.qkv, a.proj, a.fc1, a.fc2), (a.norm1, a.norm2))
+
+
+def can_fuse_merging(layers: MergingLayers, x: Tensor) -> bool:
+    """Whether `fused_merging` computes what ``layers`` compute for ``x``."""
+    return not layers.training and _is_plain_inference(x, (layers.reduction,), (layers.norm,))
+
+
+def _is_plain_inference(x: Tensor, linears: Iterable[nn.Module], norms: Iterable[nn.Module]) -> bool:
+    if torch.is_grad_enabled() or x.device.type != 'cpu' or _compute_dtype(x) not in PACKED:
+        return False
+    return all(type(layer) is nn.Linear for layer in linears) and all(type(norm) is nn.LayerNorm for norm in norms)
+
+
+def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
+    """Computes a block on the map ``x`` ``(B, H, W, C)``, without gradient and dropout."""
+    a, w = layers, layers.windows
+    dtype = _compute_dtype(x)
+    grid = WindowGrid(tuple(x.shape[1:3]), w.window, w.shift)
+    bias = cached(w.table, (grid.shift,), lambda: grid.bias_variants(w.bias()))
+    qkv, proj = _pack_linear(a.qkv, dtype), _pack_linear(a.proj, dtype)
+    fc1, fc2 = _pack_linear(a.fc1, dtype, a.act), _pack_linear(a.fc2, dtype)
+    pad = x.new_zeros(a.qkv.out_features, dtype=dtype) if a.qkv.bias is None else a.qkv.bias.to(dtype)
+
+    result = torch.empty_like(x, memory_format=torch.contiguous_format)
+
+    def compute_strip(strip: Strip, images: slice) -> None:
+        tokens = cpu.read_strip(x[images], strip)
+        y = qkv(_norm(a.norm1, tokens, dtype).flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        y = cpu.attend(y, pad, bias, strip.layout, w.scale)
+        tokens = tokens + proj(y.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        y = fc2(fc1(_norm(a.norm2, tokens, dtype).flatten(0, 1))).unflatten(0, tokens.shape[:2])
+        cpu.write_strip(result[images], strip, tokens, y)
+
+    _keep_freed_memory()
+    map_on_cores(compute_strip, cpu.strips_of(x, grid, dtype))
+    return result
+
+
+def fused_merging(layers: MergingLayers, x: Tensor) -> Tensor:
+    """Computes patch merging on the map ``x`` ``(B, H, W, C)`` of even sides, some rows at a time."""
+    dtype = _compute_dtype(x)
+    reduction = _pack_linear(layers.reduction, dtype)
+    B, H, W, _ = x.shape
+    result = x.new_empty(B, H // 2, W // 2, layers.reduction.out_features, dtype=dtype)
+
+    def compute_rows(start: int, stop: int) -> None:
+        tokens = layers.gather(x[:, 2 * start : 2 * stop])
+        y = reduction(_norm(layers.norm, tokens, dtype).flatten(0, 2))
+        result[:, start:stop] = y.unflatten(0, tokens.shape[:3])
+
+    number = min(H // 2, cpu.number_of_strips(result[..., 0].numel(), dtype))
+    map_on_cores(compute_rows, pairwise(H // 2 * i // number for i in range(number + 1)))
+    return result
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Has the C library keep up to 64 MiB of what is freed: at 512x512 page faults took a tenth of the time.
+
+    glibc keeps twice the largest block of at most 32 MiB that was freed so far (mallopt(3), M_MMAP_THRESHOLD). So one
+    such block is allocated and freed.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+
+
+def _norm(norm: nn.LayerNorm, x: Tensor, dtype: torch.dtype) -> Tensor:
+    # Not `norm(x)`: under autocast that would be float32 and copied once more.
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
+
+
+def _pack_linear(layer: nn.Linear, dtype: torch.dtype, act: nn.GELU | None = None) -> Linear:
+    """``layer``, and ``act`` behind it, as one call with a packed weight."""
+    bias = None if layer.bias is None else layer.bias.to(dtype)
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        weight = layer.weight.to(dtype)
+        return lambda x: F.linear(x, weight, bias) if act is None else act(F.linear(x, weight, bias))
+    packed = cached(layer.weight, (dtype,), lambda: _pack(layer.weight, dtype))
+    post, kind = ('none', '') if act is None else ('gelu', act.approximate)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, post, [], kind)
+
+
+def _pack(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    weight = weight.detach().to(dtype).contiguous()
+    return torch.ops.mkldnn._reorder_linear_weight(weight, cpu.STRIP // dtype.itemsize)
+
+
+_CACHE = WeakTensorKeyDictionary()  # a weight: (its state, what was made of it)
+
+
+def cached(weight: Tensor, use: tuple, make: Callable[[], Tensor]) -> Tensor:
+    """What ``make`` makes of ``weight`` for this ``use``; made anew when the weight or the use has changed.
+
+    Versions tell of changes that autograd sees. Of those made through ``.data``, as by averaging hooks, only the
+    content tells. It is summed as integers. Reading a large weight whole takes a twentieth of the time of a forward
+    pass, so one word in 31 is read, which meets every row and every column.
+    """
+    content = weight.detach().contiguous().flatten().view(torch.uint8)
+    end = len(content) // 8 * 8
+    words, rest = content[:end].view(torch.int64), content[end:].tolist()
+    words = words[:: 31 if len(words) > 2**15 else 1]
+    version = None if weight.is_inference() else weight._version
+    state = (use, version, weight.data_ptr(), weight.shape, words.sum().item(), rest)
+    known, result = _CACHE.get(weight, (None, None))
+    if known != state:
+        result = make()
+        _CACHE[weight] = (state, result)
+    return result

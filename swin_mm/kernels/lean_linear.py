@@ -1,0 +1,132 @@
+"""Training with less memory: linear layers that keep the input of the cheap layer before them, a norm or GELU.
+
+PyTorch keeps the output of that layer as well. Here the backward pass computes it again, which costs a few percent of
+the matrix products that need it.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .block import BlockLayers, must_be_called
+
+TOKENS = 2048  # at a time after GELU on the CPU, so that the widest layer of a block stays in the cache
+_NOTHING = nn.Identity()
+
+
+def lean_block(layers: BlockLayers, x: Tensor) -> Tensor:
+    """Computes a block on the map ``x`` ``(B, H, W, C)`` with a gradient, keeping no output of a norm or GELU."""
+    a = layers
+    y = a.attend(linear_after(a.norm1, a.qkv, x))
+    x = _add_branch(x, a.proj_drop(linear_after(_NOTHING, a.proj, y)), a.keep)
+    y = linear_after(a.norm2, a.fc1, x)
+    if a.mlp_drop.training and a.mlp_drop.p:
+        y = a.mlp_drop(a.fc2(a.mlp_drop(a.act(y))))
+    else:
+        y = linear_after(a.act, a.fc2, y)
+    return _add_branch(x, y, a.keep)
+
+
+def _add_branch(x: Tensor, y: Tensor, keep: Callable[[Tensor], Tensor | None]) -> Tensor:
+    """``x + keep(y) * y`` without the product in memory."""
+    factor = keep(y)
+    return x + y if factor is None else torch.addcmul(x, y, factor)
+
+
+def linear_after(before: nn.Module, linear: nn.Linear, x: Tensor) -> Tensor:
+    """``linear(before(x))``; in training, and where both are plain layers, without keeping ``before(x)``."""
+    plain = type(before) in (nn.LayerNorm, nn.GELU, nn.Identity) and type(linear) is nn.Linear
+    if not plain or not torch.is_grad_enabled() or must_be_called((before, linear)):
+        return linear(before(x))
+    return _LinearAfter.apply(before, x, linear.weight, linear.bias, *before.parameters())
+
+
+class _LinearAfter(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, before: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, *parameters: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, *parameters)
+        ctx.before, ctx.device = before, x.device.type
+        ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
+        tokens = x.flatten(0, -2)
+        parts = [_linear(before(part), weight, bias) for part in tokens.split(_tokens_at_once(before, tokens))]
+        return _join_rows(parts).unflatten(0, x.shape[:-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *parameters = ctx.saved_tensors
+        _, x_needed, weight_needed, bias_needed, *needed = ctx.needs_input_grad
+        tokens, grad = x.flatten(0, -2), grad.flatten(0, -2)
+        step = _tokens_at_once(ctx.before, tokens)
+        grads_x, grad_weight, grad_parameters = [], None, [None] * len(parameters)
+        enabled, dtype = ctx.autocast
+        with torch.autocast(ctx.device, dtype, enabled=enabled):
+            for part, rows in zip(tokens.split(step), grad.split(step), strict=True):
+                y, backward = _run_again(ctx.before, part)
+                if weight_needed:
+                    grad_weight = _add_weight_gradient(grad_weight, rows, y, weight)
+                if x_needed or any(needed):
+                    rows = _linear(rows, weight.t()).to(y.dtype)
+                    rows, *grad_parameters = backward(rows)
+                    grads_x.append(rows)
+        grad_bias = grad.sum(0).to(weight.dtype) if bias_needed else None
+        grad_x = _join_rows(grads_x).view_as(x) if x_needed else None
+        return None, grad_x, grad_weight, grad_bias, *grad_parameters
+
+
+def _join_rows(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _tokens_at_once(before: nn.Module, tokens: Tensor) -> int:
+    """GELU's tokens are four times as wide as others, so it takes a few at a time."""
+    return TOKENS if isinstance(before, nn.GELU) and tokens.device.type == 'cpu' else max(1, len(tokens))
+
+
+def _run_again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor | None, ...]]]:
+    """``before(x)``, and a function from its gradient to the gradients of ``x`` and of the parameters."""
+    if isinstance(before, nn.Identity):
+        return x, lambda grad: (grad,)
+    if isinstance(before, nn.GELU):
+        kind = before.approximate
+        return before(x), lambda grad: (torch.ops.aten.gelu_backward(grad, x, approximate=kind),)
+    wanted = [p for p in before.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = before(x)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        found = iter(torch.autograd.grad(y, (x, *wanted), grad))
+        return next(found), *(next(found) if p.requires_grad else None for p in before.parameters())
+
+    return y.detach(), backward
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``."""
+    if not _goes_to_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+
+
+def _add_weight_gradient(total: Tensor | None, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Adds to ``total`` the gradient of ``weight``; ``grad`` is the gradient of ``x @ weight.T``. None counts as 0."""
+    if not _goes_to_onednn(grad, weight) or x.dtype != weight.dtype:
+        part = (grad.mT @ x).to(weight.dtype)
+        return part if total is None else total.add_(part)
+    for rows, tokens in zip(grad.split(TOKENS), x.split(TOKENS), strict=True):
+        part, _ = torch.ops.aten.mkldnn_linear_backward_weights(rows.to_mkldnn(), tokens.to_mkldnn(), weight, False)
+        total = part if total is None else total.add_(part)
+    return total
+
+
+def _goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Leaves float32 products on the CPU to oneDNN, which is up to twice as fast there as PyTorch's BLAS."""
+    available = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    plain = x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+    return available and plain

@@ -1,0 +1,60 @@
+"""Window attention through PyTorch's fused ``scaled_dot_product_attention``."""
+
+from contextlib import nullcontext
+from itertools import repeat
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .grid import WindowGrid
+
+# By type of device; all of them where none is named. cuDNN is first choice on recent GPUs and has no gradient for the
+# bias; flash takes no bias at all.
+BACKENDS = {'cuda': [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]}
+LIMIT = 65535  # of batch and of heads: the efficient kernel has them on axes of a CUDA grid that end there
+ALIGNED = 8  # numbers from one row of the bias to the next, or the efficient kernel copies it in every call
+
+
+def window_attention(
+    qkv: Tensor,
+    bias: Tensor,
+    pad: Tensor | None,
+    window: tuple[int, int],
+    shift: tuple[int, int],
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The attended map ``(B, H, W, C)``; for the arguments see `swin_mm.kernels`."""
+    B, H, W, _, heads, _ = qkv.shape
+    grid = WindowGrid((H, W), window, shift)
+    windows = grid.split(qkv.flatten(3), None if pad is None else pad.to(qkv.dtype).flatten())
+    q, k, v = windows.unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5)  # each (B, windows, heads, N, head_dim)
+
+    # The fused kernels take four dimensions. Where the bias is the same for every window, windows join the batch;
+    # where it depends on the window, they join the heads, so that it is broadcast over the batch, never copied.
+    dim = 1 if grid.shifted else 0
+    q, k, v = (x.flatten(dim, dim + 1) for x in (q, k, v))
+    out = _attend(q, k, v, _bias_of(grid, bias.to(q.dtype)), dim, dropout, scale)
+    return grid.join(out.view(B, grid.num_windows, heads, *out.shape[-2:]).transpose(2, 3).flatten(3))
+
+
+def _bias_of(grid: WindowGrid, bias: Tensor) -> Tensor:
+    """``(1, heads, N, N)``, or ``(1, windows * heads, N, N)`` if shifted, the mask in it; rows ``ALIGNED``."""
+    N = bias.shape[-1]
+    bias = F.pad(grid.bias_variants(bias) if grid.shifted else bias, (0, -N % ALIGNED)).contiguous()
+    if grid.shifted:
+        bias = bias[grid.variant(bias.device)].flatten(0, 1)
+    return bias[None, ..., :N]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dim: int, dropout: float, scale: float) -> Tensor:
+    """Attended values ``(batch, heads, N, head_dim)``, computed in parts of at most ``LIMIT`` along ``dim``."""
+    if q.shape[dim] > LIMIT:
+        biases = bias.split(LIMIT, dim) if dim else repeat(bias)
+        parts = zip(*(x.split(LIMIT, dim) for x in (q, k, v)), biases, strict=False)
+        return torch.cat([_attend(*part, dim, dropout, scale) for part in parts], dim)
+    backends = BACKENDS.get(q.device.type)
+    with sdpa_kernel(backends) if backends else nullcontext():
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=scale)
