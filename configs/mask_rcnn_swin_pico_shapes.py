@@ -2,7 +2,8 @@
 
     python tools/train.py configs/mask_rcnn_swin_pico_shapes.py        # or all at once: bash demo/quickstart.sh
 
-Expected: box AP50 0.946, mask AP50 0.942 on the 80 held-out pictures, measured with this code.
+Expected: box AP50 0.946, mask AP50 0.942; on the 80 held-out pictures.
+From: measured here (with this code, on two CPU cores).
 """
 
 _base_ = [

@@ -3,9 +3,9 @@
     python tools/train.py configs/mask_rcnn_swin_t.py                  # 8 GPUs x 2 images: tools/dist_train.sh ... 8
     python tools/test.py configs/mask_rcnn_swin_t.py CHECKPOINT
 
-Expected: box AP 43.7, mask AP 39.8 on val2017; 48M parameters, 267 GFLOPs. These are the official repository's figures
-(github.com/SwinTransformer/Swin-Transformer-Object-Detection, mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_
-1x_coco), trained there with mixed precision (`--amp` here); they have not been reproduced with this code.
+Expected: box AP 43.7, mask AP 39.8; on val2017, 48M parameters, 267 GFLOPs.
+From: the official repository (github.com/SwinTransformer/Swin-Transformer-Object-Detection, mask_rcnn_swin_tiny_patch4_
+window7_mstrain_480-800_adamw_1x_coco), trained there with mixed precision (here `--amp`); not reproduced here.
 """
 
 _base_ = [

@@ -2,8 +2,8 @@
 
     python tools/train.py configs/upernet_swin_b.py
 
-Expected: mIoU 48.13, with several scales and flip 49.72; 121M parameters, 1188 GFLOPs. From the official repository
-(upernet_swin_base_patch4_window7_512x512_160k_ade20k); they have not been reproduced with this code.
+Expected: mIoU 48.13, with several scales and flip 49.72; 121M parameters, 1188 GFLOPs.
+From: the official repository (upernet_swin_base_patch4_window7_512x512_160k_ade20k); not reproduced with this code.
 """
 
 _base_ = './upernet_swin_t.py'

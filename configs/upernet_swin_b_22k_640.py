@@ -2,9 +2,9 @@
 
     python tools/train.py configs/upernet_swin_b_22k_640.py
 
-Expected: mIoU 50.04, with several scales and flip 51.66; 121M parameters, 1841 GFLOPs. These are figures of Microsoft's
-README (github.com/microsoft/Swin-Transformer), which publishes no configuration: pretraining and crop are as stated
-there, everything else is the 512x512 recipe's. They have not been reproduced with this code.
+Expected: mIoU 50.04, with several scales and flip 51.66; 121M parameters, 1841 GFLOPs.
+From: Microsoft's README (github.com/microsoft/Swin-Transformer), which publishes no configuration: pretraining and crop
+are as stated there, everything else is the 512x512 recipe's. Not reproduced with this code.
 """
 
 _base_ = [

@@ -3,9 +3,9 @@
     python tools/train.py configs/upernet_swin_l.py
 
 Expected: mIoU 52.05, with several scales and flip 53.53; 234M parameters, 3230 GFLOPs (tools/get_flops.py counts 2462).
-These are figures of Microsoft's README (github.com/microsoft/Swin-Transformer), which publishes no configuration, and
-no Swin-L in crops of 512x512: pretraining and crop are as stated there, everything else is the 512x512 recipe's. They
-have not been reproduced with this code.
+From: Microsoft's README (github.com/microsoft/Swin-Transformer), which publishes no configuration, and no Swin-L in
+crops of 512x512: pretraining and crop are as stated there, everything else is the 512x512 recipe's. Not reproduced with
+this code.
 """
 
 _base_ = './upernet_swin_b_22k_640.py'

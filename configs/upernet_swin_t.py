@@ -3,9 +3,9 @@
     python tools/train.py configs/upernet_swin_t.py                    # 8 GPUs x 2 images: tools/dist_train.sh ... 8
     python tools/test.py configs/upernet_swin_t.py CHECKPOINT          # several scales and flip: --tta
 
-Expected: mIoU 44.51, with several scales and flip 45.81; 60M parameters, 945 GFLOPs. From the official repository
-(github.com/SwinTransformer/Swin-Transformer-Semantic-Segmentation, upernet_swin_tiny_patch4_window7_512x512_
-160k_ade20k); they have not been reproduced with this code.
+Expected: mIoU 44.51, with several scales and flip 45.81; 60M parameters, 945 GFLOPs.
+From: the official repository (github.com/SwinTransformer/Swin-Transformer-Semantic-Segmentation, upernet_swin_tiny_
+patch4_window7_512x512_160k_ade20k); not reproduced with this code.
 """
 
 _base_ = [

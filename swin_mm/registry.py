@@ -11,15 +11,8 @@ from mmengine.registry import Registry
 
 SCOPE = 'swin_mm'
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['swin_mm.backbone', 'swin_mm.tta'])
+# Locations are rooms, not files: a room imports, or wraps, whatever in it is registered.
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['swin_mm.backbone', 'swin_mm.detectors'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['swin_mm.datasets'])
-HOOKS = Registry(
-    'hook',
-    parent=MMENGINE_HOOKS,
-    scope=SCOPE,
-    locations=[
-        f'swin_mm.engine.{name}'
-        for name in ('failures', 'finite', 'pictures', 'resuming', 'saving', 'signals', 'weights')
-    ],
-)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['swin_mm.engine'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['swin_mm.datasets'])

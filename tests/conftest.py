@@ -89,3 +89,11 @@ def make_swin() -> Callable[..., SwinTransformer]:
         return net
 
     return make
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory):
+    """A very small detector, trained for one epoch: config, data, work_dir and checkpoint."""
+    from samples.tiny_training import trained
+
+    return trained(tmp_path_factory.getbasetemp())

@@ -1,6 +1,7 @@
 """The house rules that a program can check: who imports whom, how long files are, what the package loads."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 import warnings
@@ -14,23 +15,52 @@ PACKAGE = ROOT / 'swin_mm'
 FILE_LINES, FUNCTION_LINES = 250, 60
 OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT / folder).rglob('*.py'))
 
-# What a part may import besides the standard library: other packages, and other parts of this one.
-# `compat` stands below everything: it patches what the rest builds upon.
-ALLOWED = {
-    'kernels': {'torch', 'triton'},
-    'checkpoints': {'torch', 'safetensors'},
-    'registry': {'mmengine'},
-    'backbone': {
-        *('torch', 'mmengine'),
-        *(f'swin_mm.{part}' for part in ('kernels', 'checkpoints', 'registry')),
-    },
-    'compat': {'torch', 'torchvision', 'numpy', 'yaml', 'mmcv', 'mmengine', 'swin_mm.checkpoints'},
-    'images': {'numpy', 'PIL', 'mmcv'},
-    '__init__': {'swin_mm.compat', 'swin_mm.backbone'},
+# Who may import whom, by floors: nothing imports a higher floor, and rooms of one floor do not import each other, but
+# for `registry`, which stands on no other room. `docs/architecture.md` draws it.
+FLOORS = (
+    {'errors', 'registry', 'kernels'},
+    {'checkpoints', 'recipes', 'detectors'},
+    {'backbone', 'compat', 'engine', 'datasets', 'inference'},
+    {'export', 'benchmark', 'doctor'},
+    {'commands'},
+    {'__main__'},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {'__init__': 3}
+# What a room may import of ours; None: any room of a lower floor. Nothing imports `commands` but the command line.
+ROOMS = {
+    '__init__': {'backbone', 'compat'},
+    '__main__': {'__init__', 'commands'},
+    'errors': set(),
+    'registry': set(),
+    'kernels': set(),
+    'checkpoints': {'errors'},
+    'recipes': {'errors'},
+    'detectors': {'registry'},
+    'backbone': {'kernels', 'checkpoints', 'registry', 'errors'},
+    'compat': {'checkpoints', 'recipes', 'errors'},
+    'engine': {'checkpoints', 'recipes', 'registry', 'errors'},
+    'datasets': {'registry', 'recipes', 'errors'},
+    'inference': {'checkpoints', 'recipes', 'errors'},
+    'benchmark': {'inference', 'backbone', 'kernels', 'checkpoints', 'recipes', 'errors'},
+    'doctor': None,
+    'commands': None,
 }
-# These reach mmdet and mmseg, so nothing above may reach them.
-OUTER = {'datasets', 'doctor', 'engine', 'inference', 'loading', 'tta'}
+# Packages besides the standard library, wherever in a file they are imported; None: any.
+PACKAGES = {
+    'errors': set(),
+    'registry': {'mmengine'},
+    'kernels': {'torch', 'triton'},
+    'recipes': {'mmengine'},
+    'checkpoints': {'torch', 'safetensors', 'mmengine'},
+    'backbone': {'torch', 'mmengine'},
+    'compat': {'torch', 'torchvision', 'numpy', 'yaml', 'mmcv', 'mmengine'},
+    '__init__': set(),
+    '__main__': set(),
+}
+# These have files that import mmdet or mmseg at their top, and which only the registry or a function opens.
+OPENMMLAB_ROOMS = {'datasets', 'detectors', 'engine', 'inference', 'benchmark', 'commands', 'doctor'}
 OPENMMLAB_MODELS = {'mmdet', 'mmseg'}
+MOST_ROOMS = 18
 
 
 def part_of(path: Path) -> str:
@@ -58,7 +88,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def unit(name: str) -> str:
-    """``torch`` of ``torch.nn``, ``swin_mm.backbone.layers`` of ``swin_mm.backbone.layers.Stage``."""
+    """``torch`` of ``torch.nn``, ``swin_mm.backbone`` of ``swin_mm.backbone.layers.Stage``."""
     parts = name.split('.')
     return '.'.join(parts[:2]) if parts[0] == 'swin_mm' else parts[0]
 
@@ -69,21 +99,51 @@ def relative(path: Path) -> str:
 
 @pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=relative)
 def test_who_imports_whom(path):
-    part = part_of(path)
-    assert part in ALLOWED or part in OUTER, f'{part} is new: say in {Path(__file__).name} what it may import'
-    found = {unit(name) for name, _ in imports(path)} - set(sys.stdlib_module_names) - {f'swin_mm.{part}'}
-    if part in ALLOWED:
-        assert found - ALLOWED[part] == set()
-    assert not found & {'tools', 'demo', 'tests', 'configs'}, 'scripts import the package, never the other way round'
+    room = part_of(path)
+    assert room in ROOMS, f'{room} is a new room: say in {Path(__file__).name} on which floor it is'
+    found = {unit(name) for name, _ in imports(path)} - set(sys.stdlib_module_names)
+    ours = {name.partition('.')[2] or '__init__' for name in found if name.partition('.')[0] == 'swin_mm'} - {room}
+    rooms = {name if name in ROOMS else '__init__' for name in ours}  # `from swin_mm import SwinTransformer`
+    if ROOMS[room] is not None:
+        assert rooms - {room} <= ROOMS[room]
+    assert not rooms & {'commands', '__main__'} or room in ('commands', '__main__'), 'nothing imports commands'
+    assert all(FLOOR[other] < FLOOR[room] for other in rooms - {room, '__init__'}), 'no arrow upwards'
+    others = {name for name in found if name.partition('.')[0] != 'swin_mm'}
+    if PACKAGES.get(room) is not None:
+        assert others <= PACKAGES[room]
+    assert not others & {'tools', 'demo', 'tests', 'configs'}, 'scripts import the package, never the other way round'
+
+
+def test_no_file_imports_itself_by_a_detour():
+    """At import time; a kernel of Triton's that is imported when it is launched counts as well."""
+    files = {module_of(path): path for path in PACKAGE.rglob('*.py')}
+    arrows = {}
+    for name, path in files.items():
+        wanted = {n for n, _ in imports(path) if n.startswith('swin_mm')}
+        found = {known for known in (n if n in files else n.rpartition('.')[0] for n in wanted) if known in files}
+        arrows[name] = found - {name} - {parent for parent in found if name.startswith(f'{parent}.')}
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError
+
+
+def module_of(path: Path) -> str:
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+
+
+def test_the_house_is_small_enough_to_be_looked_at():
+    rooms = {
+        path.name for path in PACKAGE.iterdir() if path.suffix == '.py' or (path.is_dir() and any(path.glob('*.py')))
+    }
+    assert len(rooms) <= MOST_ROOMS
+    assert {name.removesuffix('.py') for name in rooms} <= set(ROOMS)
 
 
 def test_mmdet_and_mmseg_are_imported_late():
     """Inside functions, or at the top of a file that nothing of ours imports at the top: the registry asks for it."""
     early = {path: [name for name, at_import in imports(path) if at_import] for path in PACKAGE.rglob('*.py')}
     heavy = {path for path, names in early.items() if OPENMMLAB_MODELS & set(map(unit, names))}
-    assert {part_of(path) for path in heavy} <= OUTER
+    assert {part_of(path) for path in heavy} <= OPENMMLAB_ROOMS
     for path in heavy:
-        module = '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+        module = module_of(path)
         importers = [relative(p) for p, names in early.items() for n in names if f'{n}.'.startswith(f'{module}.')]
         assert importers == [], module
 

@@ -3,6 +3,9 @@
 import io
 import logging
 import pickle
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import mmengine
@@ -13,9 +16,9 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from payloads import Payload, program, works
-from pico_segmentor import CLASSES, CONFIG, PALETTE, save_checkpoint
-from tiny_training import main_of, trained
+from samples.payloads import Payload, program, works
+from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, save_checkpoint
+from samples.tiny_training import trained
 from torch import nn
 
 from swin_mm.inference import Segmentor
@@ -42,9 +45,9 @@ def run_tool(tmp_path_factory, tmp_path):
     """Runs a script with a small detector's config, in a new folder."""
     tiny = trained(tmp_path_factory.getbasetemp())
 
-    def run(path, *words):
+    def run(name, *words):
         words = [str(tiny.config), *map(str, words), '--work-dir', str(tmp_path)]
-        return main_of(path)([*words, '--cfg-options', f'data_root={tiny.data}'])
+        return import_module(f'swin_mm.commands.{name}').main([*words, '--cfg-options', f'data_root={tiny.data}'])
 
     return run
 
@@ -68,6 +71,19 @@ def with_pickle(tmp_path, trace):
     torch.save(dict(state_dict={}, meta=dict(epoch=Payload(trace), iter=0)), path)
     works(trace, lambda: torch.load(path, weights_only=False))
     return path
+
+
+def test_importing_the_package_leaves_a_users_mmengine_as_it_is(tmp_path):
+    """Only our commands refuse what mmengine would run out of a file."""
+    (tmp_path / 'list.pkl').write_bytes(pickle.dumps(Path('a')))
+    code = (
+        'import swin_mm, mmengine; from swin_mm.inference import Detector; print(mmengine.load("list.pkl"))\n'
+        'from swin_mm.commands import test\n'
+        'try: mmengine.load("list.pkl")\n'
+        'except ValueError as error: print(str(error)[:30])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split('\n')[:2] == ['a', 'a pickle must hold plain data,']
 
 
 def inferencers():
@@ -106,7 +122,7 @@ class Line(BaseModel):
 
 
 def runner(folder: Path, checkpoint: Path, name: str) -> Runner:
-    """A user's own run, which knows this package by its import only."""
+    """A run of mmengine's own, in a process that imported one of our commands."""
     return Runner(
         model=Line(),
         work_dir=str(folder),
@@ -140,8 +156,8 @@ def test_our_tools_run_no_config_of_a_checkpoint(run_tool, tmp_path_factory, tmp
     loaded['meta'] |= dict(config=program(trace), cfg=program(trace))
     loaded['message_hub']['runtime_info']['cfg'] = program(trace)
     torch.save(loaded, tmp_path / 'hostile.pth')
-    assert 'coco/bbox_mAP' in run_tool('tools/test.py', tmp_path / 'hostile.pth')
-    run_tool('tools/train.py', '--resume', tmp_path / 'hostile.pth')
+    assert 'coco/bbox_mAP' in run_tool('test', tmp_path / 'hostile.pth')
+    run_tool('train', '--resume', tmp_path / 'hostile.pth')
 
 
 def by_mmengine(path, run_tool):
@@ -170,11 +186,11 @@ def by_init_cfg(path, run_tool):
 
 
 def by_test(path, run_tool):
-    run_tool('tools/test.py', path)
+    run_tool('test', path)
 
 
 def by_training(path, run_tool):
-    run_tool('tools/train.py', '--resume', path)
+    run_tool('train', '--resume', path)
 
 
 LOADS = [by_mmengine, by_resume, by_inferencer, by_inferencer_without_config, by_segmentor, by_init_cfg]

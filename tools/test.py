@@ -1,122 +1,12 @@
-"""Tests a checkpoint: flags as in mmdet 3.3's tools/test.py, for detection and segmentation."""
+"""Tests a checkpoint: ``swin-mm test`` of this clone."""
 
-import os
-from collections.abc import Sequence
+import sys
+from pathlib import Path
 
-import launch
-import mmcv
-from mmengine.config import Config, ConfigDict
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this clone, whatever is installed
 
-from swin_mm.engine.preflight import PreflightError, check_display, check_inputs, check_label_classes, datasets_in
-
-PICKLES = ('.pkl', '.pickle')
-OUT_HELP = (
-    'write the predictions: of a detector into one pickle file; of a segmentor into a folder, as one PNG of class '
-    'indices a picture, all plus 1 where the data set has reduce_zero_label=True (ADE20K), as in its label files'
-)
-
-
-def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """The metrics of a test as ``argv`` (None: the command line) says; raises PreflightError if it cannot start."""
-    parser = launch.make_parser('Test (and evaluate) a model')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--out', metavar='FILE.pkl|FOLDER', help=OUT_HELP)
-    parser.add_argument('--show', action='store_true', help='show every picture with what was found')
-    parser.add_argument('--show-dir', help='draw every picture with what was found, into WORK_DIR/TIMESTAMP/SHOW_DIR')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds between two pictures of --show')
-    parser.add_argument('--tta', action='store_true', help='merge several views of a picture: tta_pipeline, tta_model')
-    args = parser.parse_args(argv)
-
-    cfg = launch.load_config(args)
-    detection = cfg.get('default_scope') == 'mmdet'
-    _check_flags(args, cfg.get('default_scope'))
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
-    if args.tta:
-        _augment(cfg)
-    check_label_classes(cfg)
-    check_inputs(cfg, training=False)
-    if args.out and not detection:
-        _write_label_maps(cfg, args.out)
-    draws = args.show or args.show_dir
-    if draws and detection:
-        from mmdet.engine.hooks.utils import trigger_visualization_hook
-
-        cfg = trigger_visualization_hook(cfg, args)
-    runner = launch.build_runner(cfg)
-    if draws and not detection:
-        runner.register_hook(DrawSegmentation(args.show_dir, args.show, args.wait_time))
-    if args.out and detection:
-        from mmdet.evaluation import DumpDetResults
-
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    return runner.test()
-
-
-class DrawSegmentation(Hook):
-    """Draws every picture, what is to be found beside what is found, as mmdet's hook does for detectors.
-
-    mmseg's own takes each 50th, elsewhere and under other names, and cannot write and show in one run.
-    """
-
-    def __init__(self, folder: str | None, show: bool, wait_time: float):
-        self.folder, self.show, self.wait_time = folder, show, wait_time
-
-    def before_test(self, runner: Runner) -> None:
-        """Keeps a picture that is only shown from being written among the logs."""
-        if self.folder is None:
-            runner.visualizer._vis_backends = {}
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence) -> None:
-        """Draws one batch."""
-        for sample in outputs:
-            name = os.path.basename(sample.img_path)
-            file = self.folder and os.path.join(runner.work_dir, runner.timestamp, self.folder, name)
-            picture = mmcv.imread(sample.img_path, channel_order='rgb')
-            runner.visualizer.add_datasample(
-                name, picture, sample, show=self.show, wait_time=self.wait_time, out_file=file
-            )
-
-
-def _check_flags(args, scope: str | None) -> None:
-    for flag in ('out', 'show', 'show_dir', 'tta'):
-        option = '--' + flag.replace('_', '-')
-        if getattr(args, flag) and scope not in ('mmdet', 'mmseg'):
-            raise PreflightError(f'{option} works with detectors and segmentors only, got default_scope={scope}')
-        if getattr(args, flag) and flag.startswith('show') and args.launcher != 'none':
-            raise PreflightError(f'{option} draws what the first process tests only: run tools/test.py by itself')
-    if args.out and scope == 'mmdet' and (not args.out.endswith(PICKLES) or os.path.isdir(args.out)):
-        raise PreflightError(f'--out must end in .pkl or .pickle and be no folder for a detector, got {args.out}')
-    if args.out and scope == 'mmseg' and (args.out.endswith(PICKLES) or os.path.isfile(args.out)):
-        raise PreflightError(f'--out must be a folder for a segmentor, got {args.out}')
-    if args.show:
-        check_display()
-
-
-def _augment(cfg: Config) -> None:
-    """Lets ``cfg`` test with the views of its ``tta_pipeline``, merged by its ``tta_model``."""
-    missing = [key for key in ('tta_pipeline', 'tta_model') if not cfg.get(key)]
-    if missing:
-        raise PreflightError(
-            f'--tta needs {" and ".join(missing)} in {cfg.filename}: see configs/_base_/datasets/coco_instance.py or '
-            'ade20k.py for the one, configs/_base_/detection_runtime.py or segmentation_runtime.py for the other'
-        )
-    for dataset in datasets_in(cfg.test_dataloader.dataset):
-        dataset.pipeline = cfg.tta_pipeline
-    cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
-
-
-def _write_label_maps(cfg: Config, folder: str) -> None:
-    """Lets mmseg's ``IoUMetric`` write what it measures."""
-    metrics = cfg.test_evaluator
-    for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-        if metric.type in ('IoUMetric', 'mmseg.IoUMetric'):
-            metric.output_dir = folder
-            return
-    raise PreflightError(f'--out needs an IoUMetric in test_evaluator, which writes the files, got {metrics}')
-
+from swin_mm.commands.launch import run
+from swin_mm.commands.test import main
 
 if __name__ == '__main__':
-    launch.run(main)
+    run(main)

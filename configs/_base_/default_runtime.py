@@ -10,7 +10,7 @@ default_hooks = dict(
     # What follows from which failure: docs/failures.md. Not in custom_hooks, so that a config with its own keeps them.
     finite_losses=dict(type='swin_mm.FiniteLosses', patience=10),
     finite_checkpoints=dict(type='swin_mm.FiniteCheckpoints'),
-    pictures=dict(type='swin_mm.CheckedPictures'),
+    pictures=dict(type='swin_mm.CheckedImages'),
     failures=dict(type='swin_mm.NamedFailures', loader_timeout=600),
     continued=dict(type='swin_mm.ContinuedRun'),
     stop=dict(type='swin_mm.StopOnSignal'),

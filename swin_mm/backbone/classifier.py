@@ -1,15 +1,13 @@
 """Swin Transformer as an ImageNet classifier: to check its weights end to end, and to start from."""
 
-import logging
 from dataclasses import replace
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checkpoints import fit, fits, to_official, unwrap
+from ..checkpoints.load import adapt_before_loading
 from ..registry import MODELS
 from .arguments import Arguments
 from .layers import PatchEmbed, Stage
@@ -58,25 +56,10 @@ class SwinClassifier(BaseModule):
         self.norm = options.norm(widths[3])
         self.head = nn.Linear(widths[3], num_classes)
         self.apply(_init_weights)
-        self.register_load_state_dict_pre_hook(_read_checkpoint)
+        self.register_load_state_dict_pre_hook(adapt_before_loading)
 
     def forward(self, image: Tensor) -> Tensor:
         tokens = self.pos_drop(self.patch_embed(image))  # (B, H, W, C)
         for stage in self.layers:
             last, tokens = stage(tokens)
         return self.head(self.norm(last).mean(dim=(1, 2)))
-
-
-def _read_checkpoint(module: SwinClassifier, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Leaves in ``state``, under ``prefix``, what this module holds, whatever dialect it is written in."""
-    given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    own = module.state_dict()
-    if not given or fits(given, own):
-        return
-    a = module.arguments
-    official = to_official(unwrap(given)[0])
-    fitted, report = fit(official, own, a.window_size, a.first_conv, a.min_loaded)
-    for key in given:
-        del state[prefix + key]
-    state.update({prefix + key: value for key, value in fitted.items()})
-    print_log(report.table(), 'current', logging.INFO if report.complete else logging.WARNING)

@@ -1,15 +1,13 @@
 """The Swin Transformer backbone: an image in, the maps of its four stages out (strides 4, 8, 16, 32)."""
 
-import logging
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checkpoints import fit, fits
+from ..checkpoints.load import adapt_before_loading
 from ..registry import MODELS
 from .arguments import Arguments
 from .layers import PatchEmbed, Stage
@@ -21,7 +19,7 @@ class SwinTransformer(BaseModule):
 
     Swin Transformer (arXiv 2103.14030) as the official detection and segmentation repositories define it, at any image
     size; odd sides round up. ``arch`` is 'tiny', 'small', 'base' or 'large'; the other arguments are those of mmdet's
-    and mmseg's class of this name and the official spellings, see ``swin_mm.backbone.arguments.Arguments``.
+    and mmseg's class of this name and the official spellings, see `Arguments`.
 
     Parameters have the official names and layouts. Raises ValueError or TypeError for arguments that break a rule.
 
@@ -61,7 +59,7 @@ class SwinTransformer(BaseModule):
             self.add_module(f'norm{i}', options.norm(widths[i]))
 
         self.apply(_init_weights)
-        self.register_load_state_dict_pre_hook(_read_checkpoint)
+        self.register_load_state_dict_pre_hook(adapt_before_loading)
         self._freeze()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -126,20 +124,3 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _read_checkpoint(module: SwinTransformer, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Leaves in ``state``, under ``prefix``, what this module holds, whatever dialect it is in, and says so in the log.
-
-    A state dict of ours passes as it is, and so does one with nothing under ``prefix``. Raises CheckpointError.
-    """
-    given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    own = module.state_dict()
-    if not given or fits(given, own):
-        return
-    a = module.arguments
-    fitted, report = fit(given, own, a.window_size, a.first_conv, a.min_loaded)
-    for key in given:
-        del state[prefix + key]
-    state.update({prefix + key: value for key, value in fitted.items()})
-    print_log(report.table(), 'current', logging.INFO if report.complete else logging.WARNING)

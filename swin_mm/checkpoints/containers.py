@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .dialects import CheckpointError, locate
+from ..errors import CheckpointError
+from .dialects import locate
 
 # The first that is there: an averaged model is the one that was evaluated.
 CONTAINERS = ('state_dict_ema', 'state_dict', 'model')

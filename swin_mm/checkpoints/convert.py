@@ -9,7 +9,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from .dialects import DERIVED, CheckpointError, Dialect, by_name, locate, swap
+from ..errors import CheckpointError
+from .dialects import DERIVED, Dialect, by_name, locate, swap
 
 EMBEDDING = 'absolute_pos_embed'
 Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names

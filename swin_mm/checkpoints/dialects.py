@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import CheckpointError, shortlist
+
 STAGES = range(4)
 
 # What is computed from the arguments and stands in some files all the same.
@@ -21,10 +23,6 @@ V2 = re.compile(r'\b(attn|attention)\.(w_msa\.|self\.)?(logit_scale|cpb_mlp|rpe_
 
 # Where a backbone usually stands: decides if the same file holds another one, say the momentum branch of MoBY.
 USUAL = re.compile(r'(module\.)?(model\.)?(backbone\.)?(bottom_up\.)?(swin\.)?(encoder\.)?')
-
-
-class CheckpointError(ValueError, RuntimeError):
-    """Says why weights are not loaded: a ValueError, and the RuntimeError that ``load_state_dict`` raises."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,7 @@ def locate(state: Iterable[str]) -> tuple[Dialect, str]:
     if not found:
         raise CheckpointError(
             f'the checkpoint holds no block of a Swin Transformer in a known dialect ({", ".join(DIALECTS)}): '
-            f'its keys are {few(keys)}'
+            f'its keys are {shortlist(keys)}'
         )
     prefix = _one_prefix(found)
     dialects = found[prefix]
@@ -236,12 +234,6 @@ def _official_or_timm(keys: list[str]) -> str:
             f'layers.3.downsample, only {next(filter(None, starts.values()))}'
         )
     return 'timm' if last else 'official'
-
-
-def few(keys: Iterable[str], shown: int = 4) -> str:
-    """The first of ``keys`` as text, and how many there are."""
-    keys = list(keys)
-    return ', '.join(keys[:shown]) + (f', ... ({len(keys)} in all)' if len(keys) > shown else '')
 
 
 def _pairs(examples: dict[str, str]) -> str:

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import torch
 
 from .formats import format_of
-from .official import BY_URL
+from .published import BY_URL
+from .whole_file import put_in_place
 
 try:
     import fcntl
@@ -98,7 +99,7 @@ def _download(url: str, target: Path) -> None:
         except ValueError as error:
             file.truncate(0)
             raise ValueError(f'{address(url)} {error}') from None
-        os.replace(part, target)
+        put_in_place(part, target)
 
 
 def _receive(url: str, file: BinaryIO) -> bool:

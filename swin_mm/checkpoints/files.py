@@ -5,19 +5,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..errors import one_line
 from .downloads import fetch, is_url
 from .formats import format_of
-from .pickles import read_pickle, settled, stand_ins_in_torch
 
 
 def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint: what ``torch.save`` wrote, safetensors, or a pickle of arrays as of detectron2.
+    """The content of a checkpoint in any of `FORMATS`; arrays become tensors.
 
-    Arrays become tensors. ``source`` is a path or a URL, for which see ``downloads.fetch``. ``map_location`` is
-    `torch.load`'s; other formats come on the CPU. With ``mmap`` tensors are read when they are used, if the format
-    lets them: not for files that may be written to meanwhile.
+    ``source`` is a path or a URL (see `downloads.fetch`). ``map_location`` is `torch.load`'s; other formats come on the
+    CPU. With ``mmap``, tensors are read when they are used, if the format allows it, so the file must not be written to
+    meanwhile.
 
     Raises OSError for a file that cannot be had, ValueError with its name and the reason for one that cannot be read:
     damaged, of another format, or with Python objects other than a few harmless ones.
@@ -26,7 +24,7 @@ def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = Fals
     path = fetch(name) if is_url(name) else Path(name).expanduser()
     name = os.fspath(path) if is_url(name) else name  # an address may hold a password
     try:
-        loaded = _read(path, format_of(path), map_location, mmap)
+        loaded = format_of(path).read(path, map_location, mmap)
     except OSError:
         raise
     except Exception as error:  # torch raises almost anything on a file that is no checkpoint
@@ -36,23 +34,8 @@ def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = Fals
     return loaded
 
 
-def _read(path: Path, format_: str, map_location: Any, mmap: bool) -> Any:
-    if format_ == 'safetensors':
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if format_ == 'pickle':
-        with open(path, 'rb') as file:
-            return read_pickle(file)
-    # Given a path, PyTorch goes by the end of the name; given an open file, it cannot map it.
-    mapped = mmap and format_ == 'zip' and path.suffix != '.safetensors'
-    with open(path, 'rb') as file, stand_ins_in_torch():
-        source = path if mapped else file
-        return settled(torch.load(source, map_location=map_location, weights_only=True, mmap=mapped))
-
-
 def _reason(error: Exception) -> str:
-    text = ' '.join(str(error).split())
+    text = one_line(error)
     if found := re.search(r'GLOBAL (\S+)', text):
         return (
             f'holds Python objects ({found[1]}), which could run code, so it is not loaded: if you trust its origin, '

@@ -1,7 +1,18 @@
-"""What kind of file a checkpoint is, by its first bytes and never by its name."""
+"""The formats of checkpoint files as a table: how to tell each by its first bytes, and how to read it.
+
+A file's name does not count. To add a format, add a row to `FORMATS`.
+"""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+
+from .pickles import plain_data, read_pickle, stand_ins_in_torch
+
+HEAD = 512  # bytes that tell every format
 # torch.save before 1.6: a pickled magic number, protocol 2.
 LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 WRONG = {
@@ -12,20 +23,59 @@ WRONG = {
 }
 
 
-def format_of(path: str | os.PathLike) -> str:
-    """'zip', 'legacy' or 'tar' (all of torch.save), 'pickle' or 'safetensors'; raises ValueError with the reason."""
+class Format(NamedTuple):
+    """``is_it``: whether a file that begins with these bytes is of this format.
+
+    ``read(path, map_location, mmap)``: its content as plain data, no code of its own run.
+    """
+
+    name: str
+    is_it: Callable[[bytes], bool]
+    read: Callable[[Path, Any, bool], Any]
+
+
+def format_of(path: str | os.PathLike) -> Format:
+    """The format of a file; raises ValueError with the reason if it has none of `FORMATS`."""
     with open(path, 'rb') as file:
-        head = file.read(512)
+        head = file.read(HEAD)
+    found = next((known for known in FORMATS if known.is_it(head)), None)
+    if found is not None:
+        return found
     if not head:
         raise ValueError('is not a checkpoint, or a damaged one: it is empty (0 bytes)')
-    if head.startswith(b'PK\x03\x04'):
-        return 'zip'
-    if head.startswith(b'\x80'):
-        return 'legacy' if head.startswith(LEGACY) else 'pickle'
-    if head[8:9] == b'{' and head[6:8] == b'\0\0':  # the length of the header in 8 bytes, then JSON
-        return 'safetensors'
-    if head[257:262] == b'ustar':
-        return 'tar'
-    begins = (text for start, text in WRONG.items() if head.lstrip().startswith(start))
-    text = next(begins, f'begins with {head[:8]!r}, as no format of checkpoints does')
-    raise ValueError(f'is not a checkpoint, or a damaged one: it {text if text.startswith("begins") else f"is {text}"}')
+    begins = f'begins with {head[:8]!r}, as no format of checkpoints does'
+    wrong = next((f'is {text}' for start, text in WRONG.items() if head.lstrip().startswith(start)), begins)
+    raise ValueError(f'is not a checkpoint, or a damaged one: it {wrong}')
+
+
+def _read_torch(path: Path, map_location: Any, mmap: bool) -> Any:
+    # Given a path, PyTorch goes by the end of the name; given an open file, it cannot map it.
+    mapped = mmap and path.suffix != '.safetensors'
+    with open(path, 'rb') as file, stand_ins_in_torch():
+        source = path if mapped else file
+        return plain_data(torch.load(source, map_location=map_location, weights_only=True, mmap=mapped))
+
+
+def _read_old_torch(path: Path, map_location: Any, _: bool) -> Any:
+    return _read_torch(path, map_location, mmap=False)
+
+
+def _read_pickle(path: Path, *_: Any) -> Any:
+    with open(path, 'rb') as file:
+        return read_pickle(file)
+
+
+def _read_safetensors(path: Path, *_: Any) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+FORMATS = (
+    Format('zip', lambda head: head.startswith(b'PK\x03\x04'), _read_torch),
+    Format('legacy', lambda head: head.startswith(LEGACY), _read_old_torch),
+    Format('pickle', lambda head: head.startswith(b'\x80'), _read_pickle),  # as of detectron2
+    # The length of the header in 8 bytes, then JSON.
+    Format('safetensors', lambda head: head[8:9] == b'{' and head[6:8] == b'\0\0', _read_safetensors),
+    Format('tar', lambda head: head[257:262] == b'ustar', _read_old_torch),
+)

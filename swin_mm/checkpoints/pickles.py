@@ -163,16 +163,16 @@ def _path(listed: Any) -> str:
     return listed[1] if isinstance(listed, tuple) else f'{listed.__module__}.{listed.__qualname__}'
 
 
-def settled(value: Any) -> Any:
-    """``value`` with data in the place of stand-ins: tensors, dicts; entries that are code are left out.
+def plain_data(value: Any) -> Any:
+    """``value`` with tensors and dicts in the place of stand-ins; entries that are code are left out.
 
-    A ``HistoryBuffer`` becomes the dict that `swin_mm.compat.checkpoints` takes back into one. Dicts and lists keep
-    their identity.
+    A ``HistoryBuffer`` becomes the dict that ``compat/mmengine_checkpoints.py`` makes one of again. Dicts and lists
+    keep their identity.
     """
-    return _settle(value, {}, lambda tensor: tensor)
+    return _to_data(value, {}, lambda tensor: tensor)
 
 
-def _settle(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tensor], Any]) -> Any:
+def _to_data(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tensor], Any]) -> Any:
     # `done` keeps what it was given alive, so that an id stays its own; without it, lists that share lists take forever
     if id(value) in done:
         return done[id(value)][1]
@@ -182,17 +182,17 @@ def _settle(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tenso
     if isinstance(value, dict):
         for key in [key for key, item in value.items() if isinstance(item, _Method)]:
             del value[key]
-        value.update({key: _settle(item, done, array) for key, item in value.items()})
+        value.update({key: _to_data(item, done, array) for key, item in value.items()})
     elif isinstance(value, list):
-        value[:] = [_settle(item, done, array) for item in value]
+        value[:] = [_to_data(item, done, array) for item in value]
     elif type(value) is tuple:
-        result = tuple(_settle(item, done, array) for item in value)
+        result = tuple(_to_data(item, done, array) for item in value)
     elif isinstance(value, _Array):
         result = array(value.tensor)
     elif isinstance(value, _Namespace):
-        result = _settle(vars(value), done, array)
+        result = _to_data(vars(value), done, array)
     elif isinstance(value, _HistoryBuffer):
-        logs = {name: _settle(value.state[f'_{name}'], done, array) for name in ('log_history', 'count_history')}
+        logs = {name: _to_data(value.state[f'_{name}'], done, array) for name in ('log_history', 'count_history')}
         result = {**logs, 'max_length': value.state['max_length']}
     elif isinstance(value, _Dtype | _Method):
         result = None
@@ -203,7 +203,7 @@ def _settle(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tenso
 
 def read_pickle(file: BinaryIO, array: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:
     """What a plain pickle such as detectron2's holds, ``array(tensor)`` for an array; UnpicklingError for odd names."""
-    return _settle(_Unpickler(file, encoding='latin1').load(), {}, array)
+    return _to_data(_Unpickler(file, encoding='latin1').load(), {}, array)
 
 
 class _Unpickler(pickle._Unpickler):

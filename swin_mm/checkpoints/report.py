@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .dialects import CheckpointError, few
+from ..errors import CheckpointError, shortlist
 
 
 @dataclass
@@ -40,10 +40,10 @@ class Report:
             ('dialect', f"{self.dialect}, prefix '{self.prefix}'"),
             ('loaded', f'{filled} of {filled + len(self.missing)} tensors'),
             ('resized', _counted(self.resized.values())),
-            ('starting at identity', few(self.fresh)),
+            ('starting at identity', shortlist(self.fresh)),
             ('dropped on purpose', _counted(self.dropped.values())),
-            ('MISSING', few(self.missing)),
-            ('UNEXPECTED', few(self.unexpected)),
+            ('MISSING', shortlist(self.missing)),
+            ('UNEXPECTED', shortlist(self.unexpected)),
         ]
         width = max(len(name) for name, _ in lines)
         body = '\n'.join(f'  {name:<{width}}  {text}' for name, text in lines if text)
@@ -61,7 +61,7 @@ class Report:
         raise CheckpointError(
             f'the checkpoint ({self.dialect}; {self.source}) does not fit the backbone ({self.target}): '
             f'{filled} of its {wanted} tensors are filled, {len(self.unexpected)} are left over; '
-            f'missing: {few(self.missing) or "none"}; unexpected: {few(self.unexpected) or "none"}. '
+            f'missing: {shortlist(self.missing) or "none"}; unexpected: {shortlist(self.unexpected) or "none"}. '
             f'Choose the weights of this architecture, or set min_loaded=0 in the backbone if this is meant'
         )
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dialects import CheckpointError
+from ..errors import CheckpointError
 
 FIRST_CONV = ('repeat', 'average', 'sum')
 

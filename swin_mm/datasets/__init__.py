@@ -1,4 +1,4 @@
-"""Data sets and loading steps for configs, by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.LoadPicture'``.
+"""Data sets and loading steps for configs, by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.LoadImage'``.
 
 mmcv, mmdet and mmseg are imported when one is built, so ``swin_mm.datasets.shapes`` runs without them, and detection
 without mmseg.
@@ -12,7 +12,7 @@ from swin_mm.registry import DATASETS, TRANSFORMS
 @DATASETS.register_module(name='ShapesDataset')
 def shapes_dataset(**config: Any) -> Any:
     """A `ShapesDataset`, for MMDetection."""
-    from .coco_shapes import ShapesDataset
+    from .shapes.detection import ShapesDataset
 
     return ShapesDataset(**config)
 
@@ -20,22 +20,22 @@ def shapes_dataset(**config: Any) -> Any:
 @DATASETS.register_module(name='ShapesSegDataset')
 def shapes_seg_dataset(**config: Any) -> Any:
     """A `ShapesSegDataset`, for MMSegmentation."""
-    from .seg_shapes import ShapesSegDataset
+    from .shapes.segmentation import ShapesSegDataset
 
     return ShapesSegDataset(**config)
 
 
-@TRANSFORMS.register_module(name='LoadPicture')
-def load_picture(**config: Any) -> Any:
-    """A `LoadPicture`, for training pipelines."""
-    from .pictures import LoadPicture
+@TRANSFORMS.register_module(name='LoadImage')
+def load_image(**config: Any) -> Any:
+    """A `LoadImage`, for training pipelines."""
+    from .load_image import LoadImage
 
-    return LoadPicture(**config)
+    return LoadImage(**config)
 
 
 @TRANSFORMS.register_module(name='LoadLabels')
 def load_labels(**config: Any) -> Any:
     """A `LoadLabels`, for MMSegmentation."""
-    from .labels import LoadLabels
+    from .load_labels import LoadLabels
 
     return LoadLabels(**config)

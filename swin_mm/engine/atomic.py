@@ -1,40 +1,37 @@
-"""Files that are there whole or not at all, whatever ends the process that writes them."""
+"""A storage backend of mmengine that writes files whole or not at all."""
 
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ..checkpoints.whole_file import PARTIAL, whole_file
+from ..errors import megabytes
+
 NAME = 'swin_mm.atomic'
-PARTIAL = '.partial'
 
 
 class AtomicBackend(LocalBackend):
     """Local files, written beside their place and renamed: ``backend_args=dict(backend='swin_mm.atomic')``.
 
-    A reader finds the old content or the new one, never a part, even after a crash of the machine. Raises OSError with
-    the bytes that were needed and those that are free, and leaves nothing behind, where writing fails.
+    A reader finds the old content or the new one, never a part, even after a crash of the machine. Where writing fails,
+    nothing is left behind, and OSError says how many bytes were needed and how many are free.
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
         """Writes ``obj`` to ``filepath``, whose folder is made if need be."""
         path = Path(filepath)
-        partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}{PARTIAL}')
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(partial, obj)
-            os.replace(partial, path)
+            with whole_file(path) as partial:
+                _check_room(path.parent, len(obj))
+                with open(partial, 'xb') as file:
+                    file.write(obj)
         except OSError as error:
             reason = f'{error.strerror}; it needs {megabytes(len(obj))}, {_free_text(path.parent)}'
             raise OSError(error.errno, reason, os.fspath(path)) from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
 
     def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
         """Writes ``obj`` to ``filepath``, whose folder is made if need be."""
@@ -45,7 +42,7 @@ register_backend(NAME, AtomicBackend, force=True)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> list[Path]:
-    """What killed processes left of the files that they were writing in ``folder``; it is removed."""
+    """Removes what killed processes left of the files that they were writing in ``folder``; returns their paths."""
     found = sorted(Path(folder).glob(f'.*{PARTIAL}'))
     for path in found:
         with contextlib.suppress(OSError):
@@ -59,30 +56,10 @@ def free_bytes(folder: str | os.PathLike) -> int | None:
     return usage.free if usage.total else None
 
 
-def megabytes(size: int) -> str:
-    """``size``, in bytes, for people."""
-    return f'{size / 1e6:,.2f} MB'
-
-
-def _write(path: Path, obj: bytes) -> None:
-    free = free_bytes(path.parent)
-    if free is not None and free < len(obj):
+def _check_room(folder: Path, size: int) -> None:
+    free = free_bytes(folder)
+    if free is not None and free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with open(path, 'xb') as file:
-        file.write(obj)
-        file.flush()
-        # A rename may reach the disk before the content does: after a power cut the file would be whole in name only.
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Not every file system can, and the file is whole already: without it a crash of the machine may undo the rename.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _free_text(folder: Path) -> str:

@@ -13,14 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader, dataloader
 
+from ..errors import RunError
 from ..registry import HOOKS
 
 SHARED_MEMORY = '/dev/shm'
 DEAD_WORKER = 'DataLoader worker (pid'  # as PyTorch begins its message; in a worker's own errors it comes later
-
-
-class RunError(RuntimeError):
-    """A run that cannot go on; the message says why and what to do."""
 
 
 @HOOKS.register_module()

@@ -13,9 +13,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..checkpoints.dialects import few
+from ..errors import RunError, shortlist
 from ..registry import HOOKS
-from .failures import RunError
 
 
 @HOOKS.register_module()
@@ -72,11 +71,15 @@ class FiniteLosses(Hook):
         self.in_a_row += 1
         self.left_out += 1
         losses = [name for name, value in (outputs or {}).items() if not torch.as_tensor(value).isfinite().all()]
-        files = few(pictures_in(data_batch)) or 'pictures without a path'
+        files = shortlist(images_in(data_batch)) or 'pictures without a path'
         if outputs:
             outputs.clear()  # one NaN would make a whole window of the log NaN
         blamed = reason == 'gradients' or bool(losses)
-        what = f'{few(losses) or reason} not finite for {files}' if blamed else 'the loss of another rank is not finite'
+        what = (
+            f'{shortlist(losses) or reason} not finite for {files}'
+            if blamed
+            else 'the loss of another rank is not finite'
+        )
         # Only errors of the other ranks are shown.
         runner.logger.log(
             logging.ERROR if blamed else logging.WARNING,
@@ -112,7 +115,7 @@ class FiniteLosses(Hook):
     def _last_words(self, runner: Runner, what: str) -> str:
         broken = [name for name, weight in runner.model.named_parameters() if not weight.isfinite().all()]
         if broken:
-            advice = f'The weights are not finite either ({few(broken)}): start from others'
+            advice = f'The weights are not finite either ({shortlist(broken)}): start from others'
         else:
             advice = 'The weights are finite: lower the learning rate, or look at these pictures and their annotations'
         return (
@@ -135,18 +138,18 @@ class FiniteCheckpoints(Hook):
         broken += [name for name, tensor in _tensors_in(saved) if tensor.isnan().any()]
         if broken:
             raise RunError(
-                f'a checkpoint must not hold NaN or infinite weights, got {few(broken)} at iteration {runner.iter}: '
-                f'nothing is saved, the checkpoints in {runner.work_dir} are as they were. Go on from the last one '
-                'with a lower learning rate'
+                f'a checkpoint must not hold NaN or infinite weights, got {shortlist(broken)} at iteration '
+                f'{runner.iter}: nothing is saved, the checkpoints in {runner.work_dir} are as they were. Go on from '
+                'the last one with a lower learning rate'
             )
 
 
-def pictures_in(batch: Any) -> list[str]:
+def images_in(batch: Any) -> list[str]:
     """The paths (``img_path``) of the samples in a batch, however it is nested; empty where there are none."""
     if isinstance(batch, Mapping):
         batch = list(batch.values())
     if isinstance(batch, list | tuple):
-        return [path for item in batch for path in pictures_in(item)]
+        return [path for item in batch for path in images_in(item)]
     path = getattr(batch, 'img_path', None)
     return [] if path is None else [str(path)]
 

@@ -4,13 +4,14 @@ import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..checkpoints import downloads
+from ..errors import PreflightError
+from ..recipes import datasets_in, settings_within, type_name
 
 # They write their data on first use, so nothing of theirs can be missing.
 SELF_MADE = ('ShapesDataset', 'ShapesSegDataset')
@@ -19,64 +20,14 @@ FOLDERS = {'img': 'image folder', 'img_path': 'image folder', 'seg_map_path': 'l
 DOWNLOAD_TIMEOUT = 10  # seconds
 
 
-class PreflightError(RuntimeError):
-    """A run that cannot start; the message says why and what to do."""
-
-
-def find_config(path: str | os.PathLike, root: Path) -> Path:
-    """The config file ``path``, looked up in the working directory, then in ``root``; raises PreflightError."""
-    for candidate in (Path(path), root / path):
-        if candidate.is_file():
-            return candidate
-    raise PreflightError(f'config file {path} was found neither in {Path.cwd()} nor in {root}')
-
-
-def move_data_root(cfg: Config, data_root: str) -> None:
-    """Lets every path of a data set or evaluator in ``cfg`` that begins with the old ``data_root`` begin with the new.
-
-    mmengine joins the variable into other settings while it reads the file, so changing it alone changes nothing.
-    Raises PreflightError if no such path is there.
-    """
-    old = cfg.get('data_root')
-    moved = []
-
-    def move(value: Any) -> Any:
-        if isinstance(value, dict):
-            return type(value)({key: move(item) for key, item in value.items()})
-        if isinstance(value, list | tuple):
-            return type(value)(move(item) for item in value)
-        if isinstance(value, str) and f'{value}/'.startswith(old.rstrip('/') + '/'):
-            moved.append(value)
-            return os.path.join(data_root, value[len(old.rstrip('/')) :].lstrip('/'))
-        return value
-
-    if isinstance(old, str):
-        for key in [k for k in cfg if k.endswith(('_dataloader', '_evaluator'))]:
-            cfg[key] = move(cfg[key])
-    if not moved:
-        raise PreflightError(
-            f'data_root={data_root} has nothing to replace: no path of a data set in {cfg.filename} begins with '
-            f'its data_root={old}; set train_dataloader.dataset.data_root and its like'
-        )
-    cfg.data_root = data_root
-
-
 def check_mixed_precision(cfg: Config) -> None:
     """Raises PreflightError where mixed precision is asked for and there is no GPU: mmengine trains it on GPUs only."""
     device = get_device()
-    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
+    if type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
         raise PreflightError(
             f'--amp (AmpOptimWrapper) must run on a GPU, got device={device}: leave --amp out, or take a recipe '
             'without AmpOptimWrapper'
         )
-
-
-def check_display() -> None:
-    """Raises PreflightError where no window can open: mmengine would wait for a key press in one forever."""
-    from matplotlib import pyplot
-
-    if pyplot.get_backend().lower() == 'agg':  # what matplotlib falls back to
-        raise PreflightError('--show needs a display and a GUI toolkit for matplotlib, found none: have files written')
 
 
 def check_inputs(cfg: Config, training: bool) -> None:
@@ -112,31 +63,11 @@ def check_label_classes(cfg: Config) -> None:
     predicted = (heads[-1] if isinstance(heads, list | tuple) else heads).get('num_classes')
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for key, step in settings_within(cfg.get(loader) or {}, loader):
-            if _is(step, 'LoadLabels') and predicted is not None and step.get('num_classes') != predicted:
+            if type_name(step) == 'LoadLabels' and predicted is not None and step.get('num_classes') != predicted:
                 raise PreflightError(
                     f'num_classes must be that of the data set everywhere, got {step.get("num_classes")} in {key} '
                     f'(LoadLabels) and {predicted} in model.decode_head'
                 )
-
-
-def datasets_in(dataset: dict) -> Iterator[dict]:
-    """The data sets inside RepeatDataset, ConcatDataset and other wrappers."""
-    inner = [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets')
-    if inner is None:
-        yield dataset
-    for item in inner or []:
-        yield from datasets_in(item)
-
-
-def settings_within(settings: Any, key: str) -> Iterator[tuple[str, dict]]:
-    """(option, dict) for ``settings``, which the option ``key`` names, and for every dict in it, at any depth."""
-    if isinstance(settings, dict):
-        yield key, settings
-        for name, item in settings.items():
-            yield from settings_within(item, f'{key}.{name}')
-    elif isinstance(settings, list | tuple):
-        for i, item in enumerate(settings):
-            yield from settings_within(item, f'{key}.{i}')
 
 
 def batch_advice(cfg: Config, world_size: int) -> str | None:
@@ -169,7 +100,7 @@ def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, st
             continue
         loader, evaluator = f'{loop}_dataloader', f'{loop}_evaluator'
         for dataset in datasets_in((cfg.get(loader) or {}).get('dataset') or {}):
-            if _is(dataset, *SELF_MADE):
+            if type_name(dataset) in SELF_MADE:
                 made.append(os.path.join(dataset.get('data_root') or '', ''))
             elif not dataset.get('backend_args'):
                 yield from ((file, loader) for file in _missing_in(dataset))
@@ -198,11 +129,6 @@ def _missing_in(dataset: dict) -> Iterator[str]:
             yield f'{name} {path}, which is empty'
 
 
-def _is(settings: dict, *names: str) -> bool:
-    """Whether ``settings`` build a class of one of these names, of whatever scope."""
-    return str(settings.get('type')).rpartition('.')[2] in names
-
-
 def _exists(path: str) -> bool:
     return '://' in path or os.path.exists(os.path.expanduser(path))
 
@@ -228,7 +154,7 @@ def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
 def _pretrained(model: dict) -> Iterator[tuple[str, str]]:
     """(option, path or URL) of all weights that the modules of ``model`` start from."""
     for key, part in settings_within(model, 'model'):
-        if part.get('type') == 'Pretrained' and isinstance(part.get('checkpoint'), str):
+        if type_name(part) in ('Pretrained', 'PretrainedInit') and isinstance(part.get('checkpoint'), str):
             yield key, part['checkpoint']
         if isinstance(part.get('pretrained'), str):
             yield f'{key}.pretrained', part['pretrained']

@@ -11,9 +11,9 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader
 
+from ..errors import PreflightError
 from ..registry import HOOKS
-from .preflight import PreflightError
-from .samplers import MODEL, NumberedBatches, batches_after, numbered_loader, seed_everything
+from .numbered_batches import MODEL, NumberedBatches, batches_after, numbered_loader, seed_everything
 
 
 @HOOKS.register_module()

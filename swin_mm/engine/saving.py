@@ -10,11 +10,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..checkpoints.dialects import CheckpointError
+from ..errors import CheckpointError, PreflightError, megabytes
 from ..registry import HOOKS
-from .atomic import NAME, AtomicBackend, free_bytes, megabytes, remove_partial_files
-from .checkpoints import NOTE, newest_checkpoint, noted_checkpoint
-from .preflight import PreflightError
+from .atomic import NAME, AtomicBackend, free_bytes, remove_partial_files
+from .newest import NOTE, newest_checkpoint, noted_checkpoint
 
 
 @HOOKS.register_module()

@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -17,9 +17,9 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
-from ..checkpoints.dialects import CheckpointError
+from ..errors import CheckpointError
 from ..registry import HOOKS
-from .checkpoints import noted_checkpoint
+from .newest import noted_checkpoint
 from .saving import SafeCheckpointHook
 
 SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT')
@@ -121,14 +121,31 @@ class StopOnSignal(Hook):
         raise Stopped(0)
 
 
-def resume_command(argv: list[str]) -> str:
-    """The command line that goes on with the run that ``argv`` started."""
+def resume_command(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
+    """The command line that goes on with the run that ``argv`` started, in this environment.
+
+    It begins with ``swin-mm train``, ``python SCRIPT`` or, where torchrun started the processes, ``torchrun ...``.
+    """
+    program, *words = argv
     kept, skip = [], False
-    for word in argv[1:]:
+    for word in words:
         value, skip = skip and not word.startswith('-'), word == '--resume'
         if not (value or skip or word.startswith('--resume=')):
             kept.append(word)
-    return shlex.join(['python', argv[0], *kept, '--resume'])
+    installed = program.startswith('swin-mm ')
+    if 'TORCHELASTIC_RUN_ID' in environ:
+        start = [*_torchrun(environ), *(['-m', 'swin_mm', program.split()[1]] if installed else [program])]
+    else:
+        start = program.split() if installed else ['python', program]
+    return shlex.join([*start, *kept, '--resume'])
+
+
+def _torchrun(environ: Mapping[str, str]) -> list[str]:
+    start = ['torchrun', f'--nproc_per_node={environ["LOCAL_WORLD_SIZE"]}']
+    if environ.get('GROUP_WORLD_SIZE', '1') != '1':
+        start += [f'--nnodes={environ["GROUP_WORLD_SIZE"]}', f'--node_rank={environ["GROUP_RANK"]}']
+        start += [f'--master_addr={environ["MASTER_ADDR"]}', f'--master_port={environ["MASTER_PORT"]}']
+    return start
 
 
 def _is_accumulating(runner: Runner) -> bool:

@@ -7,7 +7,8 @@ from torch import nn
 
 from swin_mm import SwinTransformer
 from swin_mm.backbone.arguments import ARCHS
-from swin_mm.checkpoints import CheckpointError, from_official, recognise, to_official
+from swin_mm.checkpoints import from_official, recognise, to_official
+from swin_mm.errors import CheckpointError
 
 OPENMMLAB = ['mmdet', 'mmseg', 'mmpretrain']
 

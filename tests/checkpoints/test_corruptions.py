@@ -91,7 +91,7 @@ def truth(make_swin) -> dict[str, Tensor]:
 @pytest.mark.parametrize('strict', [True, False], ids=['strict', 'lenient'])
 def test_corruptions_end_in_right_weights_or_an_error(truth, strict, monkeypatch):
     tables = []
-    monkeypatch.setattr('swin_mm.backbone.swin.print_log', lambda text, *_: tables.append(text))
+    monkeypatch.setattr('swin_mm.checkpoints.load.print_log', lambda text, *_: tables.append(text))
     plain = {key: value for key, value in truth.items() if key[:4] != 'norm'}
     sources = {name: from_official(truth if d.map_norm else plain, name) for name, d in DIALECTS.items()}
     net = SwinTransformer(**SMALL)

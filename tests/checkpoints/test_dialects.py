@@ -7,7 +7,8 @@ from libraries import SMALL
 from torch import Tensor
 
 from swin_mm import SwinTransformer
-from swin_mm.checkpoints import DIALECTS, CheckpointError, fit, from_official, recognise, to_official, unwrap
+from swin_mm.checkpoints import DIALECTS, adapt, from_official, recognise, to_official, unwrap
+from swin_mm.errors import CheckpointError
 
 WINDOW = (7, 7)
 PREFIXES = ['', 'module.', 'backbone.', 'module.backbone.', 'backbone.bottom_up.', 'model.backbone.bottom_up.', 'swin.']
@@ -49,7 +50,7 @@ def test_containers_are_opened(states, own, dialect, container):
     state, prefix = unwrap(checkpoint)
     assert prefix == 'backbone.'
     assert {f'backbone.{key}' for key in states[dialect]} == state.keys()
-    fitted, report = fit(checkpoint, own, WINDOW)
+    fitted, report = adapt(checkpoint, own, WINDOW)
     assert report.complete
     assert fitted.keys() == own.keys()
 

@@ -18,7 +18,7 @@ import torch
 
 from swin_mm.checkpoints import downloads, files
 from swin_mm.checkpoints.downloads import address, cached, fetch
-from swin_mm.checkpoints.official import OFFICIAL, Weights
+from swin_mm.checkpoints.published import OFFICIAL, Weights
 
 STATE = {'norm.weight': torch.arange(20000.0)}
 

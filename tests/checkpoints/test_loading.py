@@ -7,7 +7,8 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from swin_mm import SwinTransformer
-from swin_mm.checkpoints import DIALECTS, CheckpointError, fit, from_official
+from swin_mm.checkpoints import DIALECTS, adapt, from_official
+from swin_mm.errors import CheckpointError
 
 DEEPER = dict(SMALL, depths=(2, 2, 4, 2))
 WIDER = dict(SMALL, embed_dims=16)
@@ -17,7 +18,7 @@ WIDER = dict(SMALL, embed_dims=16)
 def log(monkeypatch) -> list[str]:
     """What the backbone has logged."""
     lines = []
-    monkeypatch.setattr('swin_mm.backbone.swin.print_log', lambda text, *_: lines.append(text))
+    monkeypatch.setattr('swin_mm.checkpoints.load.print_log', lambda text, *_: lines.append(text))
     return lines
 
 
@@ -89,7 +90,7 @@ def test_a_state_dict_of_ours_passes_untouched_and_unsaid(own, log, monkeypatch)
     def refuse(*_):
         raise AssertionError('nothing to do')
 
-    monkeypatch.setattr('swin_mm.backbone.swin.fit', refuse)
+    monkeypatch.setattr('swin_mm.checkpoints.load.adapt', refuse)
     net = SwinTransformer(**SMALL)
     net.load_state_dict(dict(reversed(own.items())), strict=True)
     nn.ModuleDict(dict(backbone=net)).load_state_dict({'neck.bias': torch.ones(1)}, strict=False)
@@ -148,7 +149,7 @@ def test_every_key_has_one_fate(own):
     for dialect in DIALECTS.values():
         given = from_official(own if dialect.map_norm else plain(classifier(own)), dialect.name)
         given |= {'extra': torch.ones(1), 'layers.7.x': torch.ones(1)}
-        fitted, report = fit(given, own, (5, 5))
+        fitted, report = adapt(given, own, (5, 5))
         assert sorted([*report.loaded, *report.resized, *report.fresh, *report.missing]) == sorted(own)
         assert {'extra', 'layers.7.x'} <= set(report.unexpected) | set(report.dropped)
         assert set(fitted) == {*report.loaded, *report.resized, *report.fresh, *report.unexpected}

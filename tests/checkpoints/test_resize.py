@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from libraries import SMALL
 
 from swin_mm import SwinTransformer
-from swin_mm.checkpoints import CheckpointError, fit, from_official
+from swin_mm.checkpoints import adapt, from_official
 from swin_mm.checkpoints.resize import adapt_channels, resize_embedding, resize_table
+from swin_mm.errors import CheckpointError
 
 
 def official_rule(table: torch.Tensor, window: int) -> torch.Tensor:
@@ -60,7 +61,7 @@ def test_tables_of_one_stage_that_differ_are_refused(make_swin):
     key = 'layers.1.blocks.1.attn.relative_position_bias_table'
     broken = {**own, key: own[key][: 11 * 11]}
     with pytest.raises(CheckpointError, match=rf'bias tables of a stage must have one shape, got .*{key}'):
-        fit(broken, own, (7, 7))
+        adapt(broken, own, (7, 7))
 
 
 @pytest.mark.parametrize('form', ['flat', 'map'])

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.runner import save_checkpoint
 
-from swin_mm.compat import checkpoints
-from swin_mm.compat.checkpoints import plain
+from swin_mm.compat import mmengine_checkpoints as checkpoints
+from swin_mm.compat.mmengine_checkpoints import plain
 
 
 def test_what_is_plain_already_stays_the_same_object():

@@ -1,6 +1,6 @@
 import pytest
 
-from swin_mm.datasets.shapes import write_shapes
+from swin_mm.datasets.shapes.write import write_shapes
 
 
 @pytest.fixture(scope='session')

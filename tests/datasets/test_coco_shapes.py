@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swin_mm.datasets import shapes
+from swin_mm.datasets.shapes import write as shapes
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def build(monkeypatch):
     pytest.importorskip('mmdet', reason='mmdet is not installed')
     from mmengine.registry import DATASETS
 
-    import swin_mm.datasets.coco_shapes as coco_shapes
+    import swin_mm.datasets.shapes.detection as coco_shapes
 
     monkeypatch.setattr(coco_shapes, 'write_shapes', functools.partial(shapes.write_shapes, train=3, val=2))
 

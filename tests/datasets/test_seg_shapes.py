@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
-from swin_mm.datasets import shapes
+from swin_mm.datasets.shapes import write as shapes
 
 CONFIG = Path(__file__).parents[2] / 'configs/upernet_swin_pico_shapes.py'
 LOAD = [{'type': 'LoadImageFromFile'}, {'type': 'mmseg.LoadAnnotations'}]
@@ -21,7 +21,7 @@ LOAD = [{'type': 'LoadImageFromFile'}, {'type': 'mmseg.LoadAnnotations'}]
 @pytest.fixture
 def build(monkeypatch):
     pytest.importorskip('mmseg', reason='mmseg is not installed')
-    import swin_mm.datasets.seg_shapes as seg_shapes
+    import swin_mm.datasets.shapes.segmentation as seg_shapes
 
     monkeypatch.setattr(seg_shapes, 'write_shapes', functools.partial(shapes.write_shapes, train=3, val=2))
 

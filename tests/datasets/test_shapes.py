@@ -11,8 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage, stats
 
-from swin_mm.datasets import shapes
-from swin_mm.datasets.drawing import visible_polygons
+from swin_mm.datasets.shapes import write as shapes
+from swin_mm.datasets.shapes.draw import visible_polygons
 
 
 @pytest.fixture(scope='module', params=['train', 'val'])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from swin_mm.datasets import shapes
+from swin_mm.datasets.shapes import write as shapes
 
 
 def files_of(root):

@@ -20,7 +20,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 import swin_mm.engine.saving  # noqa: F401
-from swin_mm.engine.checkpoints import newest_checkpoint, noted_checkpoint
+from swin_mm.engine.newest import newest_checkpoint, noted_checkpoint
 
 KEPT = 2
 

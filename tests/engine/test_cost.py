@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swin_mm.datasets.shapes import write_shapes
+from swin_mm.datasets.shapes.write import write_shapes
 
 STEPS = 150
 

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from failing_rank import RANKS, STEPS, WHEN
 from tiny_run import Batches, batches, make_runner
 
-from swin_mm.engine.failures import NamedFailures, RunError, explanation
+from swin_mm.engine.failures import NamedFailures, explanation
+from swin_mm.errors import RunError
 
 SCRIPT = Path(__file__).with_name('failing_rank.py')
 needs_gloo = pytest.mark.skipif(not dist.is_gloo_available(), reason='PyTorch was built without gloo')

@@ -11,14 +11,14 @@ from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
+from samples.tiny_segmentation import CONFIG as SEGMENTATION
+from samples.tiny_segmentation import write_data as write_labelled
+from samples.tiny_training import CONFIG as DETECTION
+from samples.tiny_training import write_data
 from tiny_run import Batches, Regression, batches, make_runner
-from tiny_segmentation import CONFIG as SEGMENTATION
-from tiny_segmentation import write_data as write_labelled
-from tiny_training import CONFIG as DETECTION
-from tiny_training import write_data
 
-from swin_mm.engine.failures import RunError
-from swin_mm.engine.finite import FiniteLosses, pictures_in
+from swin_mm.engine.finite import FiniteLosses, images_in
+from swin_mm.errors import RunError
 
 NAN, INF = math.nan, math.inf
 OPTIMIZERS = [
@@ -192,8 +192,8 @@ def test_wrapper_is_left_as_it_was(tmp_path):
 
 def test_pictures_are_found_however_a_batch_is_nested():
     sample = Batches(torch.zeros(2, 3))
-    assert pictures_in([sample[0], (sample[1], dict(branch=[sample[0]]))]) == ['row_0.jpg', 'row_1.jpg', 'row_0.jpg']
-    assert pictures_in(dict(inputs=torch.zeros(1), data_samples=None)) == []
+    assert images_in([sample[0], (sample[1], dict(branch=[sample[0]]))]) == ['row_0.jpg', 'row_1.jpg', 'row_0.jpg']
+    assert images_in(dict(inputs=torch.zeros(1), data_samples=None)) == []
 
 
 @TRANSFORMS.register_module()

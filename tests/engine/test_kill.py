@@ -13,8 +13,8 @@ import torch
 from kill_run import make_runner, state
 from mmengine.hooks import Hook
 
-from swin_mm.checkpoints import CheckpointError
-from swin_mm.engine.checkpoints import newest_checkpoint
+from swin_mm.engine.newest import newest_checkpoint
+from swin_mm.errors import CheckpointError
 
 HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from kill_run import make_runner
 
-from swin_mm.checkpoints import CheckpointError
-from swin_mm.engine.checkpoints import newest_checkpoint
+from swin_mm.engine.newest import newest_checkpoint
+from swin_mm.errors import CheckpointError
 
 
 def make_checkpoints(folder: Path, *filenames: str) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -12,15 +11,9 @@ from mmengine.runner import Runner
 
 from swin_mm.checkpoints.downloads import cached
 from swin_mm.engine import preflight
-from swin_mm.engine.preflight import (
-    PreflightError,
-    batch_advice,
-    check_display,
-    check_inputs,
-    check_mixed_precision,
-    find_config,
-    move_data_root,
-)
+from swin_mm.engine.preflight import batch_advice, check_inputs, check_mixed_precision
+from swin_mm.errors import PreflightError
+from swin_mm.recipes import move_data_root
 
 TEXT = """
 data_root = 'data/coco/'
@@ -196,16 +189,6 @@ def test_mixed_precision_needs_a_gpu(read, monkeypatch):
                 check_mixed_precision(amp)
 
 
-@pytest.mark.parametrize('backend', ['agg', 'Agg', 'TkAgg'])
-def test_showing_needs_a_display(monkeypatch, backend):
-    monkeypatch.setattr('matplotlib.pyplot.get_backend', functools.partial(str, backend))
-    if backend == 'TkAgg':
-        check_display()
-    else:
-        with pytest.raises(PreflightError, match='--show needs a display'):
-            check_display()
-
-
 @pytest.mark.parametrize(('world', 'images'), [(1, 2), (2, 4), (4, 1), (16, 2), (3, 5)])
 def test_batch_advice_names_the_rate_that_mmengine_would_set(read, world, images):
     cfg = read(train_dataloader__batch_size=images)
@@ -240,17 +223,3 @@ def test_batch_advice_counts_accumulation(read):
 )
 def test_no_advice_without_need(read, options):
     assert batch_advice(read(**options), 1) is None
-
-
-def test_config_is_found_here_then_in_the_project(tmp_path, monkeypatch):
-    project = tmp_path / 'project'
-    here = tmp_path / 'here'
-    for folder in (project, here):
-        (folder / 'configs').mkdir(parents=True)
-    (project / 'configs/a.py').touch()
-    monkeypatch.chdir(here)
-    assert find_config('configs/a.py', project) == project / 'configs/a.py'
-    (here / 'configs/a.py').touch()
-    assert os.path.samefile(find_config('configs/a.py', project), here / 'configs/a.py')
-    with pytest.raises(PreflightError, match=r'configs/b\.py was found neither in .*here nor in .*project'):
-        find_config('configs/b.py', project)

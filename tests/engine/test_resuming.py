@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
-from tiny_training import script
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from swin_mm.engine.preflight import PreflightError
-from swin_mm.engine.samplers import NumberedBatches, numbers_of, seed_everything
+from swin_mm.commands import train as train_command
+from swin_mm.engine.numbered_batches import NumberedBatches, numbers_of, seed_everything
+from swin_mm.errors import PreflightError
 
 BATCHES = 15  # of two pictures each
 
@@ -159,7 +159,7 @@ def test_other_processes_and_data_of_a_run_without_epochs_are_said(tmp_path):
 
 def test_newest_checkpoint_that_is_broken_gives_way_to_the_one_before(tmp_path):
     """What tools/train.py --resume does; nothing starts over by itself."""
-    choose = script('tools/train.py')._choose_checkpoint
+    choose = train_command._choose_checkpoint
     cfg = Config(dict(resume=True, work_dir=str(tmp_path)))
     assert choose(cfg) == [f'NOTHING TO RESUME in {tmp_path}: training starts from the beginning']
     torch.save(dict(meta={}, message_hub={}, state_dict={}), tmp_path / 'epoch_1.pth')

@@ -14,12 +14,11 @@ from kill_run import make_runner, state
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 
-from swin_mm.checkpoints import CheckpointError
 from swin_mm.engine import atomic
 from swin_mm.engine.atomic import AtomicBackend
-from swin_mm.engine.checkpoints import newest_checkpoint
-from swin_mm.engine.preflight import PreflightError
+from swin_mm.engine.newest import newest_checkpoint
 from swin_mm.engine.saving import SafeCheckpointHook
+from swin_mm.errors import CheckpointError, PreflightError
 
 WIDTH = 64
 LIMIT = 30_000  # bytes: more than a log, less than a checkpoint of this width

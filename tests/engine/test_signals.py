@@ -17,11 +17,11 @@ from interrupted_run import Receives, config, differing, interrupted, outcome, t
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import METRICS
-from tiny_training import CONFIG, ROOT, trained
+from samples.tiny_training import CONFIG, ROOT, trained
 
-from swin_mm.checkpoints import CheckpointError
 from swin_mm.engine import signals
-from swin_mm.engine.checkpoints import newest_checkpoint
+from swin_mm.engine.newest import newest_checkpoint
+from swin_mm.errors import CheckpointError
 
 FORK = multiprocessing.get_context('fork')
 

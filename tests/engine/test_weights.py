@@ -1,23 +1,19 @@
 """No run goes on with weights that are only in part those of its checkpoint, or the log says which are not."""
 
 import re
+from importlib import import_module
 
 import pytest
 import torch
 from mmengine import load
-from tiny_training import main_of, trained
 
 from swin_mm import SwinTransformer
-from swin_mm.checkpoints import CheckpointError, from_official
+from swin_mm.checkpoints import from_official
+from swin_mm.errors import CheckpointError
 
 THREE = ['model.roi_head.bbox_head.num_classes=3', 'model.roi_head.mask_head.num_classes=3']
 NO_VAL = ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
 HEADS = r'roi_head\.bbox_head\.fc_cls\.weight \(3, 16\) -> \(4, 16\)'
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory):
-    return trained(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -27,7 +23,9 @@ def run(tiny, tmp_path, monkeypatch):
 
     def run(script: str, *args: object, options: tuple = ()) -> tuple[dict, str]:
         argv = [str(tiny.config), *map(str, args), '--work-dir', str(tmp_path / 'run')]
-        result = main_of(f'tools/{script}.py')([*argv, '--cfg-options', f'data_root={tiny.data}', *options])
+        result = import_module(f'swin_mm.commands.{script}').main(
+            [*argv, '--cfg-options', f'data_root={tiny.data}', *options]
+        )
         return result, max((tmp_path / 'run').glob('*/*.log')).read_text()
 
     return run

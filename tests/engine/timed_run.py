@@ -56,7 +56,7 @@ def main(data: str, work_dir: str, hooks: str) -> None:
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = data
         loader.update(num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.dataset.pipeline[0].type = 'LoadImageFromFile' if hooks == 'without' else 'swin_mm.LoadPicture'
+    cfg.train_dataloader.dataset.pipeline[0].type = 'LoadImageFromFile' if hooks == 'without' else 'swin_mm.LoadImage'
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ann_file = str(Path(data, 'annotations', Path(evaluator.ann_file).name))
     if hooks == 'without':

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from tiny_training import CONFIG, ROOT
+from samples.tiny_training import CONFIG, ROOT
 
 HOOK = """
 import torch

@@ -5,7 +5,7 @@ data_root = 'data/ADEChallengeData2016/'
 
 load_labels = dict(type='swin_mm.LoadLabels', num_classes=150)
 train_pipeline = [
-    dict(type='swin_mm.LoadPicture'),
+    dict(type='swin_mm.LoadImage'),
     load_labels,
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),

@@ -3,7 +3,7 @@ _base_ = './ade20k.py'
 
 load_labels = _base_.load_labels
 train_pipeline = [
-    dict(type='swin_mm.LoadPicture'),
+    dict(type='swin_mm.LoadImage'),
     load_labels,
     dict(type='RandomResize', scale=(2560, 640), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(640, 640), cat_max_ratio=0.75),

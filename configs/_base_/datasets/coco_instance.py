@@ -10,7 +10,7 @@ crop_and_resize = [
     resize,
 ]
 train_pipeline = [
-    dict(type='swin_mm.LoadPicture'),
+    dict(type='swin_mm.LoadImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomChoice', transforms=[[resize], crop_and_resize]),

@@ -1,9 +1,9 @@
-# The embedded data: coloured shapes, drawn on first use into `data_root` in COCO layout (swin_mm/datasets/shapes.py).
+# The embedded data: coloured shapes, drawn on first use into `data_root` in COCO layout (swin_mm/datasets/shapes/).
 dataset_type = 'swin_mm.ShapesDataset'
 data_root = 'data/shapes/'
 
 train_pipeline = [
-    dict(type='swin_mm.LoadPicture'),
+    dict(type='swin_mm.LoadImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),

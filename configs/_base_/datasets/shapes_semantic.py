@@ -4,7 +4,7 @@ data_root = 'data/shapes/'
 
 load_labels = dict(type='swin_mm.LoadLabels', num_classes=6)
 train_pipeline = [
-    dict(type='swin_mm.LoadPicture'),
+    dict(type='swin_mm.LoadImage'),
     load_labels,
     # Sides are 112 to 160 pixels; where one is shorter than the crop, the model's data_preprocessor pads.
     dict(type='RandomCrop', crop_size=(128, 128)),

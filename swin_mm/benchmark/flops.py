@@ -1,0 +1,137 @@
+"""Counts the parameters and multiply-adds of a model, whole and by part; needs neither data nor weights.
+
+The official tables say FLOPs and mean multiply-adds of one image, 1280x800 for detectors and 512x2048 for segmentors.
+Two-stage detectors are counted there as by mmdet 2's ``forward_dummy``, whatever the image: boxes for 1000 regions,
+masks for 100, at every stage of a cascade; cutting regions out (RoIAlign) counts nothing. Auxiliary heads do not run
+when a segmentor is used, so they have parameters and no multiply-adds.
+
+Counted are convolutions and matrix products, those inside window attention as well, whether or not a kernel fuses
+them. The attention of our backbone stands beside the paper's formulas, stage by stage. The figures are 0.5% to 1.6%
+below the official ones because padding tokens go through attention only, not through the linear layers around it; norms
+and the like are below 0.1%.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..backbone import SwinTransformer
+from ..backbone.attention.window import WindowAttention
+from ..errors import PreflightError
+
+REGIONS, MASKED_REGIONS = 1000, 100
+
+
+class Cost(NamedTuple):
+    """Parameters, and multiply-adds of one picture."""
+
+    parameters: int
+    multiply_adds: int
+
+
+class Attention(NamedTuple):
+    """Multiply-adds of the attention layers of a stage on one picture; ``size`` is its map's in tokens.
+
+    ``products``: the part of ``counted`` that multiplies tokens with tokens. The formulas are those of global and of
+    window attention, arXiv 2103.14030, equations 1 and 2.
+    """
+
+    size: tuple[int, int]
+    width: int
+    blocks: int
+    global_formula: int
+    window_formula: int
+    counted: int
+    products: int
+
+
+@torch.no_grad()
+def count(model: nn.Module, shape: tuple[int, int]) -> dict[str, Cost]:
+    """Costs of each part of ``model``, in order, and of the 'whole', for a picture of ``shape`` (height, width).
+
+    Moves ``model`` to the meta device, where nothing is computed. Raises PreflightError for a model whose heads it
+    does not know how to run.
+    """
+    _prepare(model)
+    spent: Counter[str] = Counter()
+
+    def run(name: str, part: nn.Module, x: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+        with FlopCounterMode(display=False) as counter:
+            result = part(x)
+        spent[name] += counter.get_total_flops() // 2  # it counts multiplications and additions
+        return result
+
+    maps = run('backbone', model.backbone, torch.empty(1, 3, *shape, device='meta'))
+    if model.with_neck:
+        maps = run('neck', model.neck, maps)
+    for name, head, x in _heads(model, maps):
+        run(name, head, x)
+    costs = {name: Cost(_parameters(part), spent[name]) for name, part in model.named_children() if _parameters(part)}
+    return {**costs, 'whole': Cost(_parameters(model), spent.total())}
+
+
+@torch.no_grad()
+def window_attention(backbone: SwinTransformer, shape: tuple[int, int]) -> list[Attention]:
+    """The attention of each stage, for a picture of ``shape`` (height, width).
+
+    Moves ``backbone`` to the meta device.
+    """
+    _prepare(backbone)
+    with FlopCounterMode(display=False) as counter:
+        backbone(torch.empty(1, backbone.arguments.in_channels, *shape, device='meta'))
+    spent = {name.partition('.')[2]: by_operator for name, by_operator in counter.get_flop_counts().items()}
+    result = []
+    h, w = (-(-side // patch) for side, patch in zip(shape, backbone.arguments.patch_size, strict=True))
+    for i, stage in enumerate(backbone.layers):
+        layers = [spent[f'layers.{i}.blocks.{j}.attn'] for j in range(len(stage.blocks))]
+        C, (M, N), tokens = backbone.arguments.embed_dims * 2**i, backbone.arguments.window_size, h * w
+        linear, depth = 4 * tokens * C**2, len(layers)
+        formulas = depth * (linear + 2 * tokens**2 * C), depth * (linear + 2 * M * N * tokens * C)
+        counted = sum(layer.total() for layer in map(Counter, layers)) // 2
+        products = sum(layer[torch.ops.aten.bmm] for layer in layers) // 2
+        result.append(Attention((h, w), C, depth, *formulas, counted, products))
+        h, w = -(-h // 2), -(-w // 2)
+    return result
+
+
+def _prepare(model: nn.Module) -> None:
+    model.to('meta').eval()
+    for module in model.modules():
+        if isinstance(module, WindowAttention):
+            module.kernel = 'reference'  # made of operations that run on any device and have a known cost
+
+
+def _parameters(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
+
+
+def _heads(model: nn.Module, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.Module, Tensor | Sequence[Tensor]]]:
+    """(part of the model, head in it, what the head is run on)."""
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if 'TwoStageDetector' in kinds and type(model.roi_head).__name__ in ('StandardRoIHead', 'CascadeRoIHead'):
+        roi = model.roi_head
+        yield 'rpn_head', model.rpn_head, maps
+        yield from _on_regions(REGIONS, roi.bbox_head, roi.bbox_roi_extractor)
+        if roi.with_mask:
+            yield from _on_regions(MASKED_REGIONS, roi.mask_head, roi.mask_roi_extractor)
+    elif 'SingleStageDetector' in kinds:
+        yield 'bbox_head', model.bbox_head, maps
+    elif 'EncoderDecoder' in kinds and not isinstance(model.decode_head, nn.ModuleList):
+        yield 'decode_head', model.decode_head, maps
+    else:
+        raise PreflightError(
+            f'cannot count the heads of {type(model).__name__}: they must run on the maps alone, or on regions as '
+            'those of StandardRoIHead and CascadeRoIHead'
+        )
+
+
+def _on_regions(number: int, heads: nn.Module, extractors: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """(part, head, ``number`` regions), for each stage of a cascade."""
+    stages = zip(heads, extractors, strict=True) if isinstance(heads, nn.ModuleList) else [(heads, extractors)]
+    for head, extractor in stages:
+        size = extractor.roi_layers[0].output_size
+        yield 'roi_head', head, torch.empty(number, extractor.out_channels, *size, device='meta')

@@ -1,0 +1,50 @@
+"""What a benchmark ran on: the machine, the versions, the commit."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ('swin_mm', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'timm', 'triton')
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """The processor with its cores and threads, and the GPU."""
+    cpu = Path('/proc/cpuinfo')
+    model = re.search(r'model name\s*: (.*)', cpu.read_text()) if cpu.is_file() else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return dict(
+        cpu=model[1] if model else platform.processor() or platform.machine(),
+        cores=cores,
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name(device) if device.type == 'cuda' else None,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that are loaded."""
+    loaded = {name: getattr(sys.modules.get(name), '__version__', None) for name in PACKAGES}
+    return {'python': platform.python_version()} | {name: str(version) for name, version in loaded.items() if version}
+
+
+def commit() -> str | None:
+    """This repository's commit, '-dirty' with changes; None without git."""
+    command = [
+        'git',
+        '-C',
+        str(Path(__file__).parents[2]),
+        'describe',
+        '--always',
+        '--dirty',
+        '--abbrev=40',
+        '--exclude=*',
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,116 @@
+"""Whole models that benchmark.py compares: those of a config, with our backbone and with its library's own."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor
+
+from ..backbone import SwinTransformer
+from ..checkpoints import from_official
+from ..errors import PreflightError
+from .peers import Conditions, Peer, Repetition, as_if_trained
+
+# What mmdet's and mmseg's classes have in common, besides the sides and the ratio that they want as whole numbers.
+STOCK_ARGUMENTS = (
+    *('in_channels', 'embed_dims', 'depths', 'num_heads', 'pretrain_img_size', 'out_indices', 'frozen_stages'),
+    *('qkv_bias', 'qk_scale', 'patch_norm', 'drop_rate', 'attn_drop_rate', 'drop_path_rate', 'use_abs_pos_embed'),
+    *('act_cfg', 'norm_cfg', 'with_cp'),
+)
+
+
+@dataclass(frozen=True)
+class WholeModel(Peer):
+    """A detector or segmentor of mmdet or mmseg, ``scope``, without pre- and post-processing."""
+
+    scope: str = 'mmdet'
+
+    def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:
+        """What the backbone, or the neck behind it, gives to the heads, in float32."""
+        with conditions.autocast():
+            return [m.float() for m in self.net.extract_feat(image)]
+
+    def repetition(self, image: Tensor, conditions: Conditions) -> Repetition:
+        """A pass through the whole network, in which detectors choose their regions; in training losses and gradients.
+
+        The annotations that the losses need are random.
+        """
+        self.net.train(conditions.train)
+        samples = _samples(self.scope, image)
+
+        def infer() -> Any:
+            with torch.no_grad(), conditions.autocast():
+                return self.net(image, samples, mode='tensor')
+
+        def train() -> None:
+            with conditions.autocast():
+                loss, _ = self.net.parse_losses(self.net(image, samples, mode='loss'))
+            loss.backward()
+
+        return train if conditions.train else infer
+
+    def compiled(self) -> 'WholeModel':
+        """The same weights, with a compiled backbone: the heads depend on what was found."""
+        net = copy.deepcopy(self.net)
+        net.backbone.compile(dynamic=False)
+        return replace(self, net=net)
+
+
+def whole_models(config: Config) -> dict[str, WholeModel]:
+    """The model of ``config`` with our backbone, and with that of the library its default scope names.
+
+    Raises PreflightError for a config whose backbone is no Swin that this library has.
+    """
+    from mmengine.model.utils import revert_sync_batchnorm
+
+    scope, backbone = config.get('default_scope'), config.model.get('backbone') or {}
+    if scope not in ('mmdet', 'mmseg') or str(backbone.get('type')).split('.')[-1] != 'SwinTransformer':
+        raise PreflightError(
+            'config must have default_scope mmdet or mmseg and a SwinTransformer as model.backbone, got '
+            f'default_scope={scope} and backbone {backbone.get("type")}'
+        )
+    with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        ours = copy.deepcopy(config.model)
+        ours.backbone.type = 'swin_mm.SwinTransformer'
+        net = revert_sync_batchnorm(MODELS.build(ours))
+        as_if_trained(net.backbone)
+        stock = copy.deepcopy(config.model)
+        stock.backbone = ConfigDict(type=f'{scope}.SwinTransformer', **_stock_arguments(net.backbone))
+        other = revert_sync_batchnorm(MODELS.build(stock))
+    other.load_state_dict(from_official(net.state_dict(), scope), strict=True)
+    return {'swin_mm': WholeModel(net, scope=scope), scope: WholeModel(other, scope=scope)}
+
+
+def _stock_arguments(backbone: SwinTransformer) -> dict[str, Any]:
+    a = backbone.arguments
+    whole = dict(window_size=a.window_size[0], patch_size=a.patch_size[0], mlp_ratio=int(a.mlp_ratio))
+    given = {'window_size': a.window_size, 'patch_size': a.patch_size, 'mlp_ratio': a.mlp_ratio}
+    for name, value in whole.items():
+        if given[name] not in (value, (value, value)):
+            raise PreflightError(f'{name} must be one whole number, which mmdet and mmseg want, got {given[name]}')
+    strides = (a.patch_size[0], 2, 2, 2)
+    return {**{name: getattr(a, name) for name in STOCK_ARGUMENTS}, **whole, 'strides': strides}
+
+
+def _samples(scope: str, image: Tensor) -> list[Any]:
+    """The annotations of ``image``: ten random boxes with masks a picture, or a random class, 0 or 1, a pixel."""
+    size = tuple(image.shape[2:])
+    meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
+    if scope == 'mmdet':
+        from mmdet.testing import demo_mm_inputs
+
+        boxes = [10] * len(image)
+        samples = demo_mm_inputs(len(image), (3, *size), boxes, num_classes=2, with_mask=True)['data_samples']
+    else:
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        labels = torch.randint(2, (len(image), 1, *size), generator=torch.Generator().manual_seed(0))
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    for sample in samples:
+        sample.set_metainfo(meta)
+    return [sample.to(image.device) for sample in samples]

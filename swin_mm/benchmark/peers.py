@@ -1,0 +1,197 @@
+"""Backbones that benchmark.py compares: our Swin Transformer and other libraries', with equal weights."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..backbone import SwinTransformer
+from ..backbone.arguments import ARCHS
+from ..checkpoints import from_official
+from ..errors import PreflightError
+
+Shape = tuple[int, int]  # (height, width) in pixels
+Repetition = Callable[[], Any]
+
+ROUNDS = {'cpu': 10, 'cuda': 50}
+WINDOW = 7
+DROP_PATH = 0.1  # every library's default
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How everything is run: ``dtype`` of autocast, float32 for none; forward passes or, in training, backward too."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    train: bool = False
+    rounds: int = ROUNDS['cpu']
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    @property
+    def memory(self) -> str | None:
+        """What is told of memory."""
+        if self.device.type == 'cuda':
+            return 'peak beyond weights and inputs'
+        return 'activations kept for the backward pass' if self.train else None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A backbone: ``net(image)`` gives its four maps, channels first.
+
+    ``normed``: each map has passed an output norm. ``caveat(shape)``: in what it differs from mmdet on such images.
+    """
+
+    net: nn.Module
+    normed: bool = True
+    caveat: Callable[[Shape], str | None] = lambda shape: None
+
+    def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:
+        """Its maps in float32, passed through a norm that starts at identity where it has none."""
+        with conditions.autocast():
+            maps = [m.float() for m in self.net(image)]
+        if self.normed:
+            return maps
+        return [F.layer_norm(m.permute(0, 2, 3, 1), m.shape[1:2]).permute(0, 3, 1, 2) for m in maps]
+
+    def repetition(self, image: Tensor, conditions: Conditions) -> Repetition:
+        """What is timed: a forward pass; in training also the backward pass of all maps.
+
+        Each element of the maps has a fixed random weight in the loss, since a plain sum has no gradient behind a norm.
+        """
+        self.net.train(conditions.train)
+        gradients: list[Tensor] = []
+
+        def infer() -> Any:
+            with torch.no_grad(), conditions.autocast():
+                return self.net(image)
+
+        def train() -> None:
+            with conditions.autocast():
+                maps = self.net(image)
+            if not gradients:
+                gradients.extend(torch.randn_like(m) for m in maps)
+            torch.autograd.backward(maps, gradients)
+
+        return train if conditions.train else infer
+
+    def compiled(self) -> 'Peer':
+        """The same weights behind ``torch.compile``, which compiles anew for each size."""
+        return replace(self, net=torch.compile(self.net, dynamic=False))
+
+
+def backbones(arch: str, names: Sequence[str]) -> dict[str, Peer]:
+    """The implementations of these names, keys of `IMPLEMENTATIONS`, on the CPU with equal random weights."""
+    numbers = dict(ARCHS[arch], drop_path_rate=DROP_PATH)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = as_if_trained(SwinTransformer(**numbers)).state_dict()
+    return {name: IMPLEMENTATIONS[name](numbers, weights) for name in names}
+
+
+def as_if_trained(backbone: SwinTransformer) -> SwinTransformer:
+    """Random weights none of which is special, output norms excepted: not every library has them."""
+    with torch.no_grad():
+        for name, parameter in backbone.named_parameters():
+            if not name.startswith('norm'):
+                scale = 0.5 if 'table' in name else 0.2 if parameter.ndim == 1 else 0.02
+                parameter += scale * torch.randn_like(parameter)
+    return backbone
+
+
+def _swin_mm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
+    net = SwinTransformer(**numbers)
+    net.load_state_dict(weights)
+    return Peer(net)
+
+
+def _mmdet(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
+    from mmdet.models.backbones import SwinTransformer as Stock
+
+    net = Stock(**numbers)
+    net.load_state_dict(from_official(weights, 'mmdet'), strict=True)
+    return Peer(net)
+
+
+class _TimmMaps(nn.Module):
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.net.forward_intermediates(_whole_patches(image), intermediates_only=True)
+
+
+def _timm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
+    """Any size, windows never shrunk, and the fused attention that it calls experimental."""
+    from timm.layers import set_fused_attn
+    from timm.models.swin_transformer import SwinTransformer as Timm
+
+    set_fused_attn(True, experimental=True)  # what TIMM_FUSED_ATTN=2 does, also if timm is imported already
+    numbers = {'embed_dim' if key == 'embed_dims' else key: value for key, value in numbers.items()}
+    net = Timm(**numbers, num_classes=0, strict_img_size=False, always_partition=True)
+    _load_without_norms(net, weights, 'timm')
+
+    def caveat(shape: Shape) -> str:
+        ragged = any(side % WINDOW for side in _map_sides(shape))
+        return 'it shifts before it pads, so its maps differ; ' * ragged + NO_NORMS
+
+    return Peer(_TimmMaps(net), False, caveat)
+
+
+class _TorchvisionMaps(nn.Module):
+    def __init__(self, features: nn.Module):
+        super().__init__()
+        self.features = features
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x, maps = _whole_patches(image), []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i % 2:
+                maps.append(x.permute(0, 3, 1, 2))
+        return maps
+
+
+def _torchvision(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
+    from torchvision.models.swin_transformer import SwinTransformer as Torchvision
+
+    layout = [numbers['embed_dims'], list(numbers['depths']), list(numbers['num_heads'])]
+    net = Torchvision([4, 4], *layout, [WINDOW] * 2, stochastic_depth_prob=numbers['drop_path_rate'], num_classes=1)
+    _load_without_norms(net, weights, 'torchvision')
+
+    def caveat(shape: Shape) -> str:
+        covered = any(side <= WINDOW for side in _map_sides(shape))
+        return 'it does not shift where one window covers the map, so its maps differ; ' * covered + NO_NORMS
+
+    return Peer(_TorchvisionMaps(net.features), False, caveat)
+
+
+IMPLEMENTATIONS = {'swin_mm': _swin_mm, 'mmdet': _mmdet, 'timm': _timm, 'torchvision': _torchvision}
+NO_NORMS = 'its maps have no norms, these are applied for the difference only and not timed'
+
+
+def _load_without_norms(net: nn.Module, weights: dict[str, Tensor], dialect: str) -> None:
+    inner = {key: value for key, value in weights.items() if not key.startswith('norm')}
+    missing, unexpected = net.load_state_dict(from_official(inner, dialect), strict=False)
+    others = [key for key in missing if not key.startswith(('norm.', 'head.'))]
+    if unexpected or others:
+        raise PreflightError(f'{dialect} must take our weights, got {others} missing and {unexpected} unexpected')
+
+
+def _map_sides(shape: Shape) -> list[int]:
+    """Sides of the four maps in tokens: strides 4 to 32, rounded up."""
+    return [-(-side // stride) for side in shape for stride in (4, 8, 16, 32)]
+
+
+def _whole_patches(image: Tensor) -> Tensor:
+    """``image`` with zeros at the right and bottom, as mmdet and we pad it inside."""
+    bottom, right = (-side % 4 for side in image.shape[2:])
+    return F.pad(image, (0, right, 0, bottom)) if bottom or right else image

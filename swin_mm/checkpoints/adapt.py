@@ -1,0 +1,141 @@
+"""From a checkpoint of any dialect to exactly the tensors that a backbone has, and a report on the way."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .containers import contents, tensors
+from .convert import EMBEDDING, backbone_to_official, split
+from .dialects import DERIVED, Dialect
+from .report import Report, network
+from .resize import adapt_channels, resize_embedding, resize_table
+
+CONV = 'patch_embed.proj.weight'
+TABLE = '.relative_position_bias_table'
+MAP_NORM = re.compile(r'norm([0-3])\.')
+
+
+def is_exact(source: Mapping[str, Any], target: Mapping[str, Tensor]) -> bool:
+    """Whether ``source`` has exactly the names and shapes of ``target``, so that there is nothing to do or to say."""
+    shapes = {key: getattr(value, 'shape', None) for key, value in source.items()}
+    return shapes == {key: value.shape for key, value in target.items()}
+
+
+def adapt(
+    source: Mapping[str, Any],
+    target: Mapping[str, Tensor],
+    window: tuple[int, int],
+    first_conv: str = 'repeat',
+    min_loaded: float = 0.95,
+) -> tuple[dict[str, Tensor], Report]:
+    """The tensors of ``source`` under the names and in the shapes of ``target``, and what became of each key.
+
+    ``source``: what a file holds, with or without container and prefix. ``target``: a backbone's state dict; only names
+    and shapes count. ``window``: its (height, width) in tokens. ``first_conv``: see `adapt_channels`. ``min_loaded``:
+    share of tensors that must have a counterpart. Missing and unexpected keys stay so, for a strict load to refuse.
+    Raises CheckpointError for a checkpoint that is not of this network.
+    """
+    dialect, prefix, inside, outside = split(tensors(contents(source)))
+    state = backbone_to_official(inside, dialect, _grid(target))
+    report = Report(dialect.name, prefix, network(state), network(target))
+    report.dropped = dict.fromkeys(outside, 'of other parts of the model')
+    report.dropped |= {key: 'derived buffer' for key in inside if key.endswith(DERIVED)}
+
+    adapted, wrong = {}, []
+    for key, value in state.items():
+        if key not in target:
+            if reason := _not_wanted(key, target):
+                report.dropped[key] = reason
+            else:
+                report.unexpected.append(key)
+                adapted[key] = value
+            continue
+        adapted[key] = value
+        if value.shape == target[key].shape:
+            report.loaded.append(key)
+        elif (resized := _resized(key, value, target[key], window, first_conv)) is not None:
+            adapted[key] = resized
+            report.resized[key] = f'{key.rpartition(".")[2]} {tuple(value.shape)} -> {tuple(resized.shape)}'
+        else:
+            wrong.append(key)
+
+    if wrong:
+        _refuse(wrong, state, target, report)
+    _check_windows(state)
+    norms = _norms_of_maps(state, target, dialect)
+    report.fresh = list(norms)
+    report.missing = [key for key in target if key not in adapted and key not in norms]
+    report.check(min_loaded)
+    return adapted | norms, report
+
+
+def _grid(own: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    return tuple(own[EMBEDDING].shape[2:]) if EMBEDDING in own else None
+
+
+def _not_wanted(key: str, own: Mapping[str, Tensor]) -> str | None:
+    """Why the official ``key`` has no place in ``own`` on purpose; None if there is no such reason."""
+    if key.startswith(('head.', 'norm.')):
+        return 'of the classification head'
+    if key.startswith(('mask_token', 'decoder.')):
+        return 'of pretraining'
+    if match := MAP_NORM.match(key):
+        return None if any(name.startswith(match[0]) for name in own) else 'of maps that are not returned'
+    if match := re.match(r'layers\.([0-3])\.(downsample\.)?', key):
+        stage, last = int(match[1]), max(int(name.split('.')[1]) for name in own if name.startswith('layers.'))
+        if stage > last or (match[2] and stage == last < 3):
+            return 'of stages after the last map'
+    return None
+
+
+def _resized(key: str, value: Tensor, own: Tensor, window: tuple[int, int], first_conv: str) -> Tensor | None:
+    """``value`` in the shape of ``own``, where that is another window, grid or number of channels; else None."""
+    if key.endswith(TABLE) and value.ndim == 2 and value.shape[1] == own.shape[1]:
+        return resize_table(value, window)
+    if key == EMBEDDING and value.ndim == 4 and value.shape[:2] == own.shape[:2]:
+        return resize_embedding(value, tuple(own.shape[2:]))
+    if key == CONV and value.ndim == 4 and value[:, :1].shape == own[:, :1].shape:
+        return adapt_channels(value, own.shape[1], first_conv)
+    return None
+
+
+def _check_windows(state: Mapping[str, Tensor]) -> None:
+    """Tables of one stage have one size, or one of them is damaged: it would be resized as if it were right."""
+    first: dict[str, str] = {}
+    for key in state:
+        if key.endswith(TABLE):
+            one = first.setdefault(key.split('.')[1], key)
+            if state[one].shape != state[key].shape:
+                raise CheckpointError(
+                    f'bias tables of a stage must have one shape, got {tuple(state[one].shape)} in {one} and '
+                    f'{tuple(state[key].shape)} in {key}'
+                )
+
+
+def _norms_of_maps(state: Mapping[str, Tensor], own: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """Identities for the norms of maps, if ``state`` is of a classifier, which has none (mmpretrain's: the last).
+
+    Published detectors started from these, not from copies of the classifier's norm. A backbone whose norms were lost
+    is no classifier: it has none before a head either.
+    """
+    present = {match[1] for key in state if (match := MAP_NORM.match(key))}
+    classifier = not present and (dialect.map_norm is None or any(key.startswith(('norm.', 'head.')) for key in state))
+    if not classifier and not (present == {'3'} and dialect.name == 'mmdet'):
+        return {}
+    absent = {key: value for key, value in own.items() if (match := MAP_NORM.match(key)) and match[1] not in present}
+    return {
+        key: torch.full(value.shape, float(key.endswith(('.weight', '.running_var'))), dtype=value.dtype)
+        for key, value in absent.items()
+    }
+
+
+def _refuse(keys: list[str], state: Mapping[str, Tensor], own: Mapping[str, Tensor], report: Report) -> None:
+    listed = ', '.join(f'{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}' for key in keys[:3])
+    raise CheckpointError(
+        f'the checkpoint ({report.dialect}; {report.source}) has other shapes than the backbone ({report.target}) in '
+        f'{len(keys)} tensors: {listed}. Choose arch, or embed_dims, num_heads and mlp_ratio, of these weights'
+    )

@@ -1,0 +1,13 @@
+"""What a person runs: ``swin-mm COMMAND``. A file a command: its arguments, and one call."""
+
+# What `swin-mm --help` shows; the module of a command is imported when it runs.
+COMMANDS = {
+    'train': 'train a model',
+    'test': 'test a checkpoint: metrics, drawn images, several views',
+    'predict': 'draw what a model finds in images, and write its predictions',
+    'recipes': 'list the recipes with their expected numbers',
+    'convert': "write weights in another library's dialect, or tell what a file holds",
+    'flops': 'count the parameters and multiply-adds of a model',
+    'benchmark': "time the backbone beside other libraries'",
+    'doctor': 'report what is installed, what works and what is wrong',
+}

@@ -1,0 +1,162 @@
+"""Times the Swin backbone beside other libraries', one after the other in every round, with equal weights.
+
+    swin-mm benchmark --impl swin_mm mmdet timm torchvision --shape 800x1333 512x512 --dtype fp32 --threads 1
+    swin-mm benchmark --device cuda --dtype bf16 --batch 8 --compile --out swin.json --plot swin.png
+    swin-mm benchmark --mode train --model mask_rcnn_swin_t
+    swin-mm benchmark --scaling
+
+bf16 and fp16 are autocast around float32 weights. Training is a forward and a backward pass, without an optimizer.
+Memory on a GPU is the peak beyond weights and inputs; on a CPU, in training, what autograd keeps for the backward pass.
+"""
+
+import argparse
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ..backbone.arguments import ARCHS
+from ..benchmark import measuring
+from ..benchmark.comparing import SIDES, compare, make_image, scaling
+from ..benchmark.machine import commit, machine, versions
+from ..benchmark.models import whole_models
+from ..benchmark.peers import IMPLEMENTATIONS, ROUNDS, Conditions, Peer, Shape, backbones
+from ..errors import PreflightError
+from ..recipes import find_config
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+SHAPES = ['800x1333', '512x512']
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """The report, as printed and as ``--out`` writes it; ``argv`` None is the command line. Raises PreflightError."""
+    args = _parser().parse_args(argv)
+    conditions, shapes = _check(args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if conditions.device.type == 'cuda':
+        torch.cuda.set_device(conditions.device)
+    peers = _peers(args)
+    for peer in peers.values():
+        peer.net.to(conditions.device)
+
+    report = dict(settings=_settings(args, conditions, shapes, peers), machine=machine(conditions.device))
+    report |= dict(versions=versions(), commit=commit())
+    print(_heading(report))
+    if args.scaling:
+        report['scaling'] = scaling(peers['swin_mm'], args.batch, conditions)
+        print(measuring.scaling_table(report['scaling']))
+    else:
+        report['results'] = []
+        for shape in shapes:
+            report['results'].append(compare(peers, make_image(args.batch, shape), conditions, args.compile))
+            print(f'\n{measuring.comparison_table(report["results"][-1])}', flush=True)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + '\n')
+    if args.plot:
+        measuring.plot(report, args.plot)
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Time the Swin backbone beside other libraries')
+    add = parser.add_argument
+    add('--impl', nargs='+', choices=IMPLEMENTATIONS, help='implementations (default: all whose library is installed)')
+    add('--arch', choices=ARCHS, help='size of the backbone (default: tiny)')
+    add('--model', metavar='CONFIG', help='time this whole model, with our backbone and with that of its library')
+    add('--scaling', action='store_true', help=f'time ours on squares of {SIDES[0]} to {SIDES[-1]} pixels a side')
+    add('--shape', nargs='+', metavar='HxW', help=f'sizes in pixels, height x width (default: {" ".join(SHAPES)})')
+    add('--batch', type=int, default=1, metavar='N', help='images at a time (default: 1)')
+    add('--dtype', choices=DTYPES, default='fp32', help='bf16, fp16: autocast around float32 weights (default: fp32)')
+    add('--mode', choices=['infer', 'train'], default='infer', help='train: forward and backward (default: infer)')
+    add('--device', help='cpu, cuda or cuda:N (default: the GPU if there is one)')
+    add('--rounds', type=int, metavar='N', help='times that each is measured (default: 10, on a GPU 50)')
+    add('--threads', type=int, metavar='N', help='threads of PyTorch on the CPU (default: as many as it takes)')
+    add('--compile', action='store_true', help='also compile each for every size; takes minutes each on a CPU')
+    add('--out', type=Path, metavar='FILE.json', help='file for the report')
+    add('--plot', type=Path, metavar='FILE.png', help='file for a picture of the times')
+    return parser
+
+
+def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
+    """How and on what sizes to run; raises PreflightError before anything is measured."""
+    for name, least in (('batch', 1), ('rounds', 3), ('threads', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise PreflightError(f'--{name} must be at least {least}, got {value}')
+    decided = {'--scaling': ('impl', 'shape', 'compile', 'model'), '--model': ('impl', 'arch')}
+    for flag, others in decided.items():
+        for other in others:
+            if getattr(args, flag[2:]) and getattr(args, other):
+                raise PreflightError(f'--{other} must be left out with {flag}, which decides it')
+    for name, suffix in (('out', '.json'), ('plot', '.png')):
+        path = getattr(args, name)
+        if path and (path.suffix != suffix or not path.parent.is_dir()):
+            raise PreflightError(f'--{name} must end in {suffix} and lie in a folder that is there, got {path}')
+    device = _device(args.device)
+    if args.dtype == 'fp16' and device.type == 'cpu':
+        raise PreflightError('--dtype fp16 must run on a GPU: fp16 is 10x slower than fp32 on CPUs. Take bf16 or fp32')
+    rounds = args.rounds or ROUNDS[device.type]
+    return Conditions(device, DTYPES[args.dtype], args.mode == 'train', rounds), _shapes(args.shape or SHAPES)
+
+
+def _shapes(texts: Sequence[str]) -> list[Shape]:
+    shapes = []
+    for text in texts:
+        match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+        if not match:
+            raise PreflightError(f'--shape must be HEIGHTxWIDTH in pixels, such as 800x1333, got {text}')
+        shapes.append((int(match[1]), int(match[2])))
+    return shapes
+
+
+def _device(name: str | None) -> torch.device:
+    gpus = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
+    known = {name: name for name in ('cpu', *gpus)} | ({'cuda': gpus[0]} if gpus else {})
+    name = name or next(iter(gpus), 'cpu')
+    if name not in known:
+        raise PreflightError(f'--device must be one of {list(known)} on this machine, got {name}')
+    return torch.device(known[name])
+
+
+def _peers(args: argparse.Namespace) -> Mapping[str, Peer]:
+    """What to measure, by name."""
+    if args.model:
+        config = Config.fromfile(find_config(args.model))
+        if args.mode == 'train' and args.batch == 1 and config.get('default_scope') == 'mmseg':
+            raise PreflightError('--batch must be at least 2 to train a segmentor: batch norm averages over pictures')
+        return whole_models(config)
+    names = list(dict.fromkeys(args.impl or IMPLEMENTATIONS))
+    if args.scaling:
+        names = ['swin_mm']
+    missing = [name for name in names if find_spec(name) is None]
+    if missing and args.impl:
+        raise PreflightError(f'{missing[0]} is not installed: pip install {missing[0]}, or leave it out of --impl')
+    for name in missing:
+        print(f'{name} is not installed and left out')
+    return backbones(args.arch or 'tiny', [name for name in names if name not in missing])
+
+
+def _settings(
+    args: argparse.Namespace, conditions: Conditions, shapes: Sequence[Shape], peers: Mapping[str, Peer]
+) -> dict[str, Any]:
+    """The command line, with what its defaults became."""
+    arch = None if args.model else args.arch or 'tiny'
+    sizes = [(side, side) for side in SIDES] if args.scaling else shapes
+    decided = dict(impl=list(peers), arch=arch, shape=[list(shape) for shape in sizes], rounds=conditions.rounds)
+    decided |= dict(device=str(conditions.device), out=str(args.out), plot=str(args.plot))
+    return vars(args) | decided
+
+
+def _heading(report: dict[str, Any]) -> str:
+    m, s = report['machine'], report['settings']
+    where = m['gpu'] or f'{m["cpu"]}, {m["threads"]} of {m["cores"]} cores'
+    what = s['model'] or f'Swin {s["arch"]}'
+    loaded = textwrap.fill(', '.join(map(' '.join, report['versions'].items())), measuring.WIDTH)
+    return f'{what}, batch {s["batch"]}, {s["dtype"]}, {s["mode"]}, {s["rounds"]} rounds\n{where}\n{loaded}'

@@ -1,0 +1,89 @@
+"""Trains the model of a config: flags as in mmdet 3.3's tools/train.py, for detection and segmentation."""
+
+import os
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..engine.newest import newest_checkpoint
+from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision
+from ..engine.resuming import ContinuedRun
+from ..engine.signals import StopOnSignal
+from ..errors import PreflightError
+from . import launch
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains as ``argv`` (None: the command line) says; raises PreflightError if the run cannot start."""
+    parser = launch.make_parser('Train a model')
+    parser.add_argument('--amp', action='store_true', help='mixed precision training, on a GPU')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path from the newest whole one in the work dir, or from the start '
+        'if there is none',
+    )
+    args = parser.parse_args(argv)
+    cfg = launch.load_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        _scale_lr(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+    check_mixed_precision(cfg)
+    check_label_classes(cfg)
+    check_inputs(cfg, training=True)
+    notes = _choose_checkpoint(cfg)
+    runner = launch.build_runner(cfg)
+    for hook in (ContinuedRun, StopOnSignal):
+        if not any(isinstance(other, hook) for other in runner.hooks):
+            runner.register_hook(hook())
+    advice = batch_advice(cfg, runner.world_size)
+    runner.register_hook(Notes([advice, *notes] if advice else notes))
+    runner.train()
+
+
+class Notes(Hook):
+    """Logs ``lines`` as warnings right before the first iteration, below everything that mmengine logs on its way."""
+
+    def __init__(self, lines: list[str]):
+        self.lines = lines
+
+    def before_train(self, runner: Runner) -> None:
+        """Logs them."""
+        for line in self.lines:
+            runner.logger.warning(line)
+
+
+def _scale_lr(cfg: Config) -> None:
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise PreflightError(
+            '--auto-scale-lr needs the batch size that the learning rate was chosen for: '
+            f'{cfg.filename} must set auto_scale_lr=dict(enable=False, base_batch_size=...)'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _choose_checkpoint(cfg: Config) -> list[str]:
+    """Where a run goes on that is to go on from the newest checkpoint; raises PreflightError if all are broken."""
+    if not cfg.get('resume') or cfg.get('load_from'):
+        return []
+    checkpoint, faults = newest_checkpoint(cfg.work_dir)
+    if checkpoint is not None:
+        cfg.load_from = str(checkpoint)
+        return [*faults, f'so the run goes on from {checkpoint}'] if faults else []
+    if faults:
+        raise PreflightError(
+            '\n  '.join([f'no checkpoint in {cfg.work_dir} can be resumed:', *faults])
+            + '\nName one with --resume CHECKPOINT, or start over in another folder with --work-dir'
+        )
+    return [f'NOTHING TO RESUME in {os.path.abspath(cfg.work_dir)}: training starts from the beginning']

@@ -1,0 +1,5 @@
+"""The embedded data set: pictures of shapes that are drawn on first use, for detection and for segmentation."""
+
+from .write import CLASSES, MANIFEST, PALETTE, write_shapes
+
+__all__ = ['CLASSES', 'MANIFEST', 'PALETTE', 'write_shapes']

@@ -1,0 +1,93 @@
+"""The checkpoint from which a run goes on: the newest one that is whole."""
+
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+from ..checkpoints import files
+from ..checkpoints.formats import format_of
+
+NOTE = 'last_checkpoint'  # the file in which mmengine keeps the name of the newest checkpoint
+# `interrupted.pth` is what a signal made a run save: see `signals`.
+RESUMABLE = re.compile(r'(epoch|iter)_(\d+)\.pth|interrupted\.pth')
+NEEDED = ('meta', 'message_hub', 'state_dict')  # what `Runner.resume` reads in any case
+
+
+def newest_checkpoint(work_dir: str | os.PathLike) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint of ``work_dir`` that is whole, None if none is, and a sentence per file passed over.
+
+    The file ``last_checkpoint`` says which: by a name in ``work_dir``, or by a path, even one from before ``work_dir``
+    was moved. A checkpoint that was written after that note, and not noted because the run was killed, comes before it.
+    After it come the other ``epoch_N.pth``, ``iter_N.pth`` and ``interrupted.pth``, the last written first.
+    """
+    passed_over = []
+    for path in _candidates(Path(work_dir)):
+        fault = _fault(path)
+        if fault is None:
+            return path, passed_over
+        passed_over.append(f'{path} {fault}')
+    return None, passed_over
+
+
+def noted_checkpoint(work_dir: str | os.PathLike) -> Path | None:
+    """The file that ``last_checkpoint`` in ``work_dir`` names, None without a note; it need not be there."""
+    try:
+        name = Path(work_dir, NOTE).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if not name:
+        return None
+    path = Path(work_dir, name)  # `name` itself, if it is absolute
+    moved = Path(work_dir, path.name)
+    return moved if moved.exists() and not path.exists() else path
+
+
+def _candidates(work_dir: Path) -> list[Path]:
+    noted = noted_checkpoint(work_dir)
+    folders = {work_dir, noted.parent} if noted else {work_dir}
+    others = [path for folder in folders for path in _resumable(folder) if path != noted]
+    others.sort(key=lambda path: (path.stat().st_mtime_ns, _number(path)), reverse=True)
+    if noted is None:
+        return others
+    newer = [path for path in others if _follows(path, noted, work_dir / NOTE)]
+    return [*newer, noted, *(path for path in others if path not in newer)]
+
+
+def _resumable(folder: Path) -> list[Path]:
+    return [path for path in folder.glob('*.pth') if RESUMABLE.fullmatch(path.name) and path.is_file()]
+
+
+def _number(path: Path) -> int:
+    return int(RESUMABLE.fullmatch(path.name)[2] or 0)
+
+
+def _follows(path: Path, noted: Path, note: Path) -> bool:
+    """Whether ``path`` was written after the note; copies made without the files' times give way to the numbers."""
+    known, other = RESUMABLE.fullmatch(noted.name), RESUMABLE.fullmatch(path.name)
+    if known and known[1] and known[1] == other[1] and int(other[2]) < int(known[2]):
+        return False
+    return path.stat().st_mtime_ns >= note.stat().st_mtime_ns
+
+
+def _fault(path: Path) -> str | None:
+    """What keeps a run from going on with ``path``, as the rest of a sentence; None if nothing does."""
+    try:
+        if format_of(path).name == 'zip':
+            # PyTorch writes checksums, but does not compare them when it loads.
+            with zipfile.ZipFile(path) as file:
+                broken = file.testzip()
+            if broken:
+                return f'is damaged: the checksum of {broken} is wrong'
+        loaded = files.read(path, mmap=True)
+    except FileNotFoundError:
+        return 'is not there'
+    except OSError as error:
+        return f'cannot be read: {error}'
+    except ValueError as error:
+        return str(error).removeprefix(f'{path} ')
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        return f'is damaged, some of it is missing or changed: {error}'
+    missing = [key for key in NEEDED if key not in loaded]
+    return f'holds no state of a training: no {", ".join(missing)}' if missing else None

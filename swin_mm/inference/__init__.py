@@ -1,0 +1,16 @@
+"""Load a trained model once, predict on arrays and files.
+
+detector = Detector('mask_rcnn_swin_t', 'work_dirs/mask_rcnn_swin_t/epoch_12.pth')
+found = detector('street.jpg')[0]
+found.boxes, found.scores, found.names, found.masks
+
+segmentor = Segmentor('upernet_swin_t', 'work_dirs/upernet_swin_t/iter_160000.pth')
+found = segmentor('street.jpg')[0]
+found.labels, found.shares
+"""
+
+from ..checkpoints.files import read as load_checkpoint
+from .predictors import Detector, NamedImage, Segmentor
+from .results import Detections, Segmentation
+
+__all__ = ['Detections', 'Detector', 'NamedImage', 'Segmentation', 'Segmentor', 'load_checkpoint']

@@ -1,0 +1,126 @@
+"""Pictures in files and arrays as a model may take them, or one sentence that says why not."""
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ..errors import one_line
+
+# A header of a few bytes can ask for gigabytes.
+MAX_PIXELS = 64_000_000
+PILLOW_LIMIT = 178_956_970  # Pillow itself takes larger pictures for decompression bombs
+# No decoder of Pillow or OpenCV besides these sees what a file holds.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
+END_OF_JPEG = b'\xff\xd9'
+WANTED = 'must be a uint8 array (height, width, 3) in BGR'
+
+
+def check_max_pixels(max_pixels: int) -> int:
+    """``max_pixels`` as it is; raises ValueError if it cannot be kept."""
+    if not 1 <= max_pixels <= PILLOW_LIMIT:
+        raise ValueError(f'max_pixels must be in [1, {PILLOW_LIMIT}], got {max_pixels}')
+    return max_pixels
+
+
+def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image of a file, upright by its EXIF tag, decoded as in training: ``mmcv.imfrombytes(data, **reader)``.
+
+    Of several frames or pages it is the first; 16 bits become 8, alpha is dropped. The header is looked at before
+    anything is decoded. Raises ValueError or OSError with the path and the reason.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise _not_a_file(path)
+        with open(path, 'rb') as file:
+            kind, pixel_data = _check_header(file, path, max_pixels)
+            file.seek(0)
+            data = file.read()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(f'{path}: {error.strerror}') from error
+    # OpenCV 4 paints what is missing gray.
+    if kind.startswith('JPEG ') and data.find(END_OF_JPEG, pixel_data) < 0:
+        raise ValueError(f'{path}: the file is cut short: {kind} without its end')
+    return _decode(data, path, kind, reader)
+
+
+def check_array(image: np.ndarray, name: str) -> np.ndarray:
+    """``image`` as it is; raises ValueError with what to do if it is not uint8 (height, width, 3)."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f'{name} {WANTED}, got {image.dtype} {tuple(image.shape)}: {_advice(image)}')
+    return image
+
+
+def _not_a_file(path: Path) -> OSError:
+    if path.is_symlink() and not path.exists():
+        return FileNotFoundError(f'{path}: a link to a file that is not there, {os.readlink(path)}')
+    if path.is_dir():
+        return IsADirectoryError(f'{path}: a folder, not an image')
+    return OSError(f'{path}: not a regular file') if path.exists() else FileNotFoundError(f'{path}: no such file')
+
+
+def _check_header(file: BinaryIO, path: Path, max_pixels: int) -> tuple[str, int]:
+    """What the header in ``file`` announces, in words, and where Pillow stopped reading it."""
+    if not file.read(1):
+        raise ValueError(f'{path}: the file is empty (0 bytes)')
+    file.seek(0)
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        header = Image.open(file, formats=known)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{path}: {error}') from error
+    except Exception as error:  # Pillow's readers raise almost anything on a damaged file
+        raise ValueError(
+            f'{path}: not an image that OpenCV can decode: its header is damaged, or not that of {", ".join(known)}'
+        ) from error
+    width, height = header.size
+    if width * height > max_pixels:
+        raise ValueError(
+            f'{path}: must have at most {max_pixels} pixels, got {width}x{height}, which is {width * height}: scale it '
+            'down or cut it up, or raise max_pixels'
+        )
+    return f'{header.format} of {width}x{height} pixels, mode {header.mode}', file.tell()
+
+
+def _decode(data: bytes, path: Path, kind: str, reader: dict[str, Any]) -> np.ndarray:
+    import mmcv
+
+    reason = 'it is damaged, cut short, or of a kind that it does not know, such as pixels of 32 bits'
+    try:
+        image = mmcv.imfrombytes(data, **reader)
+    except Exception as error:  # cv2.error, or another backend's
+        image, reason = None, one_line(error)
+    if image is None:
+        raise ValueError(f'{path}: not an image that OpenCV can decode ({kind}): {reason}')
+    return image
+
+
+def _advice(image: np.ndarray) -> str:
+    """What makes a picture of ``image``, which is none."""
+    if 0 in image.shape:
+        return 'it has no pixels'
+    if image.ndim == 2:
+        return 'a gray one becomes one with np.stack([image] * 3, axis=2)'
+    if image.ndim == 4:
+        return 'give several as a list'
+    if image.ndim == 3 and image.shape[2] == 4:
+        return 'leave the alpha out, image[..., :3]'
+    if image.ndim == 3 and image.shape[2] != 3 and image.shape[0] == 3:
+        return 'the channels come last, image.transpose(1, 2, 0)'
+    if image.dtype == np.bool_:
+        return 'say what is white, image.astype(np.uint8) * 255'
+    if image.dtype == np.uint16:
+        return '(image >> 8).astype(np.uint8) if it uses all 16 bits'
+    if image.dtype.kind == 'i':
+        return 'image.astype(np.uint8) if its values lie in [0, 255]'
+    if image.dtype.kind == 'f':
+        broken = int(image.size - np.isfinite(image).sum())
+        scale = 'np.rint(image * 255).astype(np.uint8) if its values lie in [0, 1]'
+        return f'{broken} of its values are NaN or infinite' if broken else scale
+    return 'convert it first'

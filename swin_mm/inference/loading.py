@@ -1,0 +1,143 @@
+"""From a config and a checkpoint: the trained model, the names of its classes, the pipeline of its inputs."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..checkpoints.downloads import is_url
+from ..checkpoints.files import read as load_checkpoint
+from ..checkpoints.load import load_weights
+from ..errors import CheckpointError
+from ..recipes import datasets_in, type_name
+
+
+def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of ``cfg`` with the weights of ``checkpoint``, on the CPU, and ``classes`` and ``palette`` of its data.
+
+    These come from the checkpoint, or else from the config's test data set, whose annotations are not read; ``palette``
+    is 'random' where neither has colours for these classes. ``scope`` is where the config's types are looked up if it
+    has no default scope. Raises ValueError if the checkpoint does not belong to the config or the names to the model,
+    FileNotFoundError if there is none.
+    """
+    _check_file(os.fspath(checkpoint), cfg)
+    loaded = load_checkpoint(checkpoint)
+    model = _build(cfg, scope)
+    try:
+        load_weights(model, loaded)
+    except CheckpointError as error:
+        raise ValueError(f'{os.fspath(checkpoint)} does not belong to this config: {error}') from error
+    meta = _names_and_colours(loaded, cfg)
+    _check_classes(model, meta['classes'], checkpoint)
+    return model, meta
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name; for None the GPU if there is one. Raises ValueError for a GPU that is not there."""
+    available = torch.cuda.is_available()
+    device = torch.device(name or ('cuda' if available else 'cpu'))
+    if device.type == 'cuda' and not available:
+        raise ValueError(f'device must be there, got device={name} without a CUDA device: leave it out, or say cpu')
+    return device
+
+
+def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
+    """How to decode a file, and the config's test pipeline from the decoded image on, without its annotations."""
+    from mmcv.transforms import LoadAnnotations
+    from mmengine.dataset import Compose
+
+    first, *rest = copy.deepcopy(list(_test_dataset(cfg).pipeline))
+    if type_name(first) != 'LoadImageFromFile':
+        raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {first["type"]}')
+    reader = dict(flag=first.get('color_type', 'color'), backend=first.get('imdecode_backend', 'cv2'))
+    load = dict(type=f'{scope}.LoadImageFromNDArray', to_float32=first.get('to_float32', False))
+    pipeline = Compose([load, *rest])
+    pipeline.transforms = [step for step in pipeline.transforms if not isinstance(step, LoadAnnotations)]
+    return reader, pipeline
+
+
+def _check_file(checkpoint: str, cfg: Config) -> None:
+    path = Path(checkpoint).expanduser()
+    if not is_url(checkpoint) and not path.is_file():
+        what = 'a folder, not a file' if path.is_dir() else f'no such file (looked in {path.absolute().parent})'
+        raise FileNotFoundError(
+            f'checkpoint {checkpoint}: {what}: name another file or a URL, or train one with '
+            f'swin-mm train {cfg.filename}'
+        )
+
+
+def _build(cfg: Config, scope: str) -> nn.Module:
+    """The model of ``cfg`` with random weights, for one process; its ``init_cfg`` is left alone."""
+    from mmengine.model.utils import revert_sync_batchnorm
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.get('default_scope', scope))
+    return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """``classes`` and ``palette`` of the data set that a checkpoint was trained on; raises ValueError if not known."""
+    trained = _trained_on(loaded)
+    if trained['classes'] and trained['palette']:
+        return trained
+    configured = _configured(cfg)
+    if not trained['classes']:
+        if not configured['classes']:
+            raise ValueError(
+                f'class names are neither in the checkpoint nor in the config: set metainfo=dict(classes=(...)) in '
+                f'test_dataloader.dataset of {cfg.filename}'
+            )
+        trained = configured
+    # Colours of other names would be as wrong as the names.
+    palette = configured['palette'] if list(trained['classes']) == list(configured['classes'] or ()) else None
+    return {'classes': trained['classes'], 'palette': palette or 'random'}
+
+
+def _trained_on(loaded: dict[str, Any]) -> dict[str, Any]:
+    """The names and colours that mmengine, or mmdet 2.x and mmseg 0.x before it, wrote into a checkpoint, or None."""
+    meta = loaded.get('meta') or {}
+    names = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    return {'classes': names.get('classes'), 'palette': names.get('palette')}
+
+
+def _configured(cfg: Config) -> dict[str, Any]:
+    """The test data set's names and colours, or None; its annotations are not read."""
+    from mmengine.registry import DATASETS
+
+    metainfo = DATASETS.build(dict(copy.deepcopy(_test_dataset(cfg)), lazy_init=True)).metainfo
+    return {'classes': metainfo.get('classes'), 'palette': metainfo.get('palette')}
+
+
+def _test_dataset(cfg: Config) -> dict[str, Any]:
+    """The settings of the first data set inside RepeatDataset, ConcatDataset and other wrappers."""
+    return next(datasets_in(cfg.test_dataloader.dataset))
+
+
+def _check_classes(model: nn.Module, classes: list[str], source: str | os.PathLike) -> None:
+    """Names of another data set would be wrong without a sign of it."""
+    predicted = getattr(head_that_predicts(model), 'num_classes', None)
+    if predicted is not None and predicted != len(classes):
+        raise ValueError(
+            f'num_classes must be the number of class names, got num_classes={predicted} and {len(classes)} names '
+            f'({", ".join(classes[:3])}, ...) for {os.fspath(source)}: set metainfo=dict(classes=(...)) in the config'
+        )
+
+
+def head_that_predicts(model: nn.Module) -> nn.Module | None:
+    """The head of a detector or segmentor whose classes are those of the result; None for an unknown kind of model.
+
+    Of a cascade it is the last one: its stages vote with it, on the same classes. The head of a region proposal network
+    and auxiliary heads have classes of their own, so the largest number in a model would be a guess.
+    """
+    places = ('roi_head.bbox_head', 'panoptic_fusion_head', 'panoptic_head', 'bbox_head', 'mask_head', 'decode_head')
+    for place in places:
+        head: Any = model
+        for name in place.split('.'):
+            head = getattr(head, name, None)
+        if head is not None:
+            return head[-1] if isinstance(head, nn.ModuleList) else head
+    return None

@@ -1,0 +1,234 @@
+"""Trained models that take images and give plain results.
+
+An image goes four steps: source -> prepare -> predict -> sink. A source is any iterable of images: paths, arrays, or
+`NamedImage` for pixels that have a name, such as the frames of a video. `Predictor.stream` prepares and predicts, some
+images at a time, and hands each result to whoever iterates, the sink. So a new source or sink changes nothing here.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..errors import one_line
+from ..recipes import find_config
+from .images import MAX_PIXELS, WANTED, check_array, check_max_pixels, read_image
+from .loading import input_pipeline, load_model, pick_device
+from .results import Detections, Segmentation
+
+Result = TypeVar('Result')
+
+
+class NamedImage(NamedTuple):
+    """Decoded ``pixels``, uint8 (height, width, 3) in BGR, and the ``name`` that errors give them."""
+
+    name: str
+    pixels: np.ndarray
+
+
+Image = str | os.PathLike | np.ndarray | NamedImage
+
+
+class Prepared(NamedTuple):
+    """An image on its way to the model: ``packed`` is what the test pipeline made of ``pixels``."""
+
+    name: str
+    pixels: np.ndarray
+    packed: dict[str, Any]
+
+
+class Predictor(ABC, Generic[Result]):
+    """The trained model of a config and a checkpoint, for images."""
+
+    scope: ClassVar[str]  # the package whose models it runs
+
+    def __init__(
+        self,
+        config: str | os.PathLike | Config,
+        checkpoint: str | os.PathLike,
+        device: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ):
+        cfg = config if isinstance(config, Config) else Config.fromfile(find_config(config))
+        scope = cfg.get('default_scope', self.scope)
+        tasks = {task.scope: task.__name__ for task in (Detector, Segmentor)}
+        if scope != self.scope and scope in tasks:
+            raise ValueError(
+                f"config must have default_scope='{self.scope}' for a {tasks[self.scope]}, got '{scope}' in "
+                f'{cfg.filename}: use a {tasks[scope]}'
+            )
+        self.max_pixels = check_max_pixels(max_pixels)
+        self.device = pick_device(device)
+        self.model, self.dataset_meta = load_model(cfg, checkpoint, self.scope)
+        self.classes = list(self.dataset_meta['classes'])
+        self.model.to(self.device).eval()
+        self._reader, self._pipeline = input_pipeline(cfg, self.scope)
+
+    def __call__(self, images: Image | Iterable[Image], batch_size: int = 1) -> list[Result]:
+        """The result for each of ``images``: paths, or uint8 arrays (height, width, 3) in BGR as OpenCV reads them.
+
+        One image gives a list of one. Raises OSError, ValueError, TypeError or RuntimeError naming the first image
+        that has no result; `stream` goes on with the others.
+        """
+        results = []
+        for found in self.stream(images, batch_size):
+            if isinstance(found, Exception):
+                raise found
+            results.append(found[1])
+        return results
+
+    def stream(
+        self, images: Image | Iterable[Image], batch_size: int = 1
+    ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
+        """Yields (pixels, result) for each image, or the exception if it failed; a failure stops no other image.
+
+        ``images`` are as for a call. ``batch_size`` of them are in memory at a time.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        if isinstance(images, str | os.PathLike | np.ndarray | NamedImage):
+            images = [images]
+        if not isinstance(images, Iterable):
+            raise TypeError(f'images must be a path, an array or a list of these, got {type(images).__name__}')
+        return self._stream(enumerate(images), batch_size)
+
+    def read(self, path: str | os.PathLike) -> np.ndarray:
+        """The image of a file as this model reads it, uint8 (height, width, 3) in BGR, upright by its EXIF tag.
+
+        Raises OSError or ValueError with the path and the reason, also for more than ``max_pixels``.
+        """
+        return read_image(path, self._reader, self.max_pixels)
+
+    def prepare(self, image: Image, number: int = 0) -> Prepared:
+        """Reads and checks one image and passes it through the test pipeline; ``number`` names an array.
+
+        Raises OSError, ValueError, TypeError or RuntimeError with the name of the image and the reason.
+        """
+        name, pixels = self._named_pixels(image, f'images[{number}]')
+        try:
+            return Prepared(name, pixels, self._pipeline(dict(img=pixels, img_id=number)))
+        except Exception as error:  # what a transform says of an image that it cannot resize
+            raise _named(error, name, pixels, 'the test pipeline fails') from _cause(error)
+
+    @torch.no_grad()
+    def predict(self, prepared: Sequence[Prepared]) -> list[Result | Exception]:
+        """Predicts all as one batch; if that fails each by itself, so that only a failing image has no result."""
+        if not prepared:
+            return []
+        try:
+            return [self._result(sample) for sample in self._samples([one.packed for one in prepared])]
+        except Exception as error:  # whatever happens to one image
+            if len(prepared) == 1:
+                failed = _named(error, prepared[0].name, prepared[0].pixels, 'the model fails')
+                failed.__cause__ = _cause(error)
+                return [failed]
+        return [result for one in prepared for result in self.predict([one])]
+
+    def _stream(
+        self, numbered: Iterator[tuple[int, Image]], batch_size: int
+    ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
+        while batch := list(islice(numbered, batch_size)):
+            prepared = [self._prepare_or_fail(image, number) for number, image in batch]
+            results = iter(self.predict([one for one in prepared if isinstance(one, Prepared)]))
+            for one in prepared:
+                result = one if isinstance(one, Exception) else next(results)
+                yield result if isinstance(result, Exception) else (one.pixels, result)
+
+    def _prepare_or_fail(self, image: Image, number: int) -> Prepared | Exception:
+        try:
+            return self.prepare(image, number)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            return error
+
+    def _named_pixels(self, image: Image, name: str) -> tuple[str, np.ndarray]:
+        if isinstance(image, NamedImage):
+            return image.name, check_array(image.pixels, image.name)
+        if isinstance(image, np.ndarray):
+            return name, check_array(image, name)
+        if isinstance(image, str | os.PathLike):
+            return os.fspath(image), self.read(image)
+        raise TypeError(f'{name} {WANTED}, or a path, got {type(image).__name__}')
+
+    def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
+        """The model's own results for what the pipeline made of each image, all as one batch."""
+        return self.model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
+
+    @abstractmethod
+    def _result(self, sample: Any) -> Result:
+        """The public result of one of the model's own."""
+
+
+class Detector(Predictor[Detections]):
+    """Finds objects in images with the trained mmdet model of a config and a checkpoint: gives `Detections`.
+
+    ``config`` is a path or the name of a recipe. ``device`` None takes the GPU if there is one. A file of more than
+    ``max_pixels`` is not decoded. Class names are those that the checkpoint was trained on, or else those of the
+    config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a config in it
+    is ignored. Raises ValueError if the checkpoint does not belong to the config, FileNotFoundError if it is not there.
+    """
+
+    scope = 'mmdet'
+
+    def _result(self, sample: Any) -> Detections:
+        sample = sample.cpu()
+        found = sample.pred_instances
+        labels = found.labels.numpy()
+        masks = found.get('masks')
+        return Detections(
+            boxes=found.bboxes.numpy(),
+            scores=found.scores.numpy(),
+            labels=labels,
+            names=[self.classes[label] for label in labels],
+            masks=masks.numpy() if isinstance(masks, Tensor) else masks,
+            sample=sample,
+        )
+
+
+class Segmentor(Predictor[Segmentation]):
+    """Gives every pixel of images a class with the trained mmseg model of a config and a checkpoint: `Segmentation`.
+
+    Config, device, class names and safety are as for a `Detector`; the colours in ``dataset_meta`` come from where the
+    names come from. Images of any sizes may share a call: neighbours of one size share a batch. The config's
+    ``model.test_cfg`` says whether an image is taken whole or in overlapping windows.
+    """
+
+    scope = 'mmseg'
+
+    def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
+        alike = groupby(packed, key=lambda one: one['inputs'].shape)  # mmseg stacks a batch as it is
+        return [sample for _, group in alike for sample in super(Segmentor, self)._samples(list(group))]
+
+    def _result(self, sample: Any) -> Segmentation:
+        sample.pop('seg_logits', None)
+        sample = sample.cpu()
+        labels = sample.pred_sem_seg.data[0].numpy().astype(np.int64)  # floats from a head with one output channel
+        counts = np.bincount(labels.ravel(), minlength=len(self.classes))
+        order = np.argsort(-counts, kind='stable')
+        return Segmentation(
+            labels=labels,
+            shares={self.classes[i]: float(counts[i] / labels.size) for i in order if counts[i]},
+            sample=sample,
+        )
+
+
+def _named(error: Exception, name: str, pixels: np.ndarray, what: str) -> RuntimeError:
+    height, width = pixels.shape[:2]
+    text = one_line(error)
+    if _is_out_of_memory(error):
+        return RuntimeError(f'{name}: out of memory with {width}x{height} pixels, take a smaller picture: {text}')
+    return RuntimeError(f'{name}: {what} with {width}x{height} pixels: {type(error).__name__}: {text}')
+
+
+def _cause(error: Exception) -> Exception | None:
+    """``error``, unless memory ran out: the frames that such an error keeps hold what fills the memory."""
+    return None if _is_out_of_memory(error) else error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or 'allocate memory' in str(error)

@@ -1,0 +1,191 @@
+"""tools/get_flops.py against the paper's formulas, the published tables and mmengine's counter."""
+
+import re
+
+import pytest
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from samples.tiny_training import ROOT
+
+from swin_mm import SwinTransformer
+from swin_mm.benchmark.flops import window_attention
+from swin_mm.commands import flops as flops_command
+from swin_mm.errors import PreflightError
+
+RECIPES = [path for path in sorted(ROOT.glob('configs/*.py')) if 'GFLOPs' in path.read_text()]
+# Microsoft's table says 3230 for Swin-L, a third more than this model makes at 640x2560; all other rows agree.
+RECIPES.remove(ROOT / 'configs/upernet_swin_l.py')
+DEPTHS, WIDTH, WINDOW = (2, 1, 3, 1), 12, 7
+
+
+@pytest.fixture(scope='module')
+def main():
+    return flops_command.main
+
+
+def write_config(folder, base: str, model: str):
+    path = folder / 'config.py'
+    path.write_text(f"_base_ = '{ROOT}/configs/{base}.py'\nmodel = {model}\n")
+    return str(path)
+
+
+def swin_by_hand(height: int, width: int) -> int:
+    """Multiply-adds of the small Swin on a picture whose sides are multiples of 4 pixels.
+
+    arXiv 2103.14030, equation 2, where the attention itself is on whole windows.
+    """
+    h, w, C = height // 4, width // 4, WIDTH
+    total = h * w * C * 3 * 4 * 4  # patch embedding
+    for stage, depth in enumerate(DEPTHS):
+        tokens = h * w
+        windows = -(-h // WINDOW) * -(-w // WINDOW)
+        attention = 4 * tokens * C**2 + 2 * WINDOW**2 * (windows * WINDOW**2) * C
+        mlp = 8 * tokens * C**2
+        total += depth * (attention + mlp)
+        if stage < 3:
+            h, w = -(-h // 2), -(-w // 2)
+            total += h * w * 4 * C * 2 * C
+            C *= 2
+    return total
+
+
+@pytest.mark.parametrize('kernel', ['auto', 'sdpa', 'reference'])
+@pytest.mark.parametrize('shape', [(224, 448), (100, 172)], ids=['whole windows', 'padded'])
+def test_the_backbone_is_counted_as_the_paper_counts(main, tmp_path, shape, kernel):
+    arguments = f'embed_dims={WIDTH}, depths={DEPTHS}, num_heads=(1, 2, 3, 4), kernel={kernel!r}'
+    widths = [WIDTH * 2**i for i in range(4)]
+    heads = f'decode_head=dict(in_channels={widths}, channels=8), auxiliary_head=dict(in_channels={widths[2]})'
+    config = write_config(tmp_path, 'upernet_swin_t', f'dict(backbone=dict(arch=None, {arguments}), {heads})')
+    costs = main([config, '--shape', *map(str, shape)])
+    assert costs['backbone'].multiply_adds == swin_by_hand(*shape)
+    backbone = SwinTransformer(embed_dims=WIDTH, depths=DEPTHS, num_heads=(1, 2, 3, 4))
+    assert costs['backbone'].parameters == sum(p.numel() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_has_the_size_and_the_cost_that_it_says(main, recipe):
+    """The published ones (see tests/recipes), where padding tokens go through the layers around attention as well."""
+    millions, billions = map(int, re.search(r'(\d+)M parameters, (\d+) GFLOPs', recipe.read_text()).groups())
+    size = Config.fromfile(recipe).model.data_preprocessor.get('size')
+    shape = ['--shape', str(size[0]), str(4 * size[0])] if size else []  # segmentors are tested as wide as that
+    costs = main([str(recipe), *shape])
+    assert round(costs['whole'].parameters / 1e6) == millions
+    assert 0.98 * billions < costs['whole'].multiply_adds / 1e9 < billions
+    for total, parts in zip(costs.pop('whole'), zip(*costs.values(), strict=True), strict=True):
+        assert sum(parts) == total
+
+
+@pytest.mark.parametrize(('recipe', 'billions'), [('mask_rcnn_swin_t', 267), ('upernet_swin_t', 945)])
+def test_a_backbone_that_pads_before_it_projects_costs_what_was_published(main, tmp_path, recipe, billions):
+    """OpenMMLab's, as the official one; the published figures have norms and the like as well."""
+    scope = Config.fromfile(ROOT / f'configs/{recipe}.py').default_scope
+    config = write_config(tmp_path, recipe, f"dict(backbone=dict(_delete_=True, type='{scope}.SwinTransformer'))")
+    assert main([config])['whole'].multiply_adds == pytest.approx(billions * 1e9, rel=0.003)
+
+
+def test_each_stage_of_a_cascade_is_counted(main, tmp_path):
+    """Official Cascade Mask R-CNN with Swin-T: 86M parameters, 745 GFLOPs."""
+    box = """dict(type='ConvFCBBoxHead', num_shared_convs=4, num_shared_fcs=1, in_channels=256, conv_out_channels=256,
+        fc_out_channels=1024, roi_feat_size=7, num_classes=80, reg_class_agnostic=False, norm_cfg=dict(type='SyncBN'),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]))"""
+    mask = "dict(type='FCNMaskHead', num_convs=4, in_channels=256, conv_out_channels=256, num_classes=80)"
+    roi = f"""dict(type='CascadeRoIHead', num_stages=3, stage_loss_weights=[1, 0.5, 0.25],
+        bbox_head=[{box}] * 3, mask_head=[{mask}] * 3)"""
+    config = write_config(tmp_path, 'mask_rcnn_swin_t', f"dict(type='CascadeRCNN', roi_head={roi}, train_cfg=None)")
+    costs = main([config])
+    assert round(costs['whole'].parameters / 1e6) == 86
+    assert 0.98 * 745e9 < costs['whole'].multiply_adds < 745e9
+
+
+def products(module, x) -> int:
+    """Multiply-adds of convolutions and matrix products as mmengine counts them in a real run."""
+    analysis = FlopAnalyzer(module.eval(), (x,)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return sum(analysis.by_operator()[name] for name in ('conv', 'addmm', 'linear', 'matmul', 'bmm'))
+
+
+SIZES = {(224, 448): [(56, 112), (28, 56), (14, 28), (7, 14)], (100, 172): [(25, 43), (13, 22), (7, 11), (4, 6)]}
+
+
+@pytest.mark.parametrize('shape', SIZES, ids=['whole windows', 'padded'])
+def test_attention_is_told_beside_the_formulas_of_the_paper(shape):
+    backbone = SwinTransformer(embed_dims=WIDTH, depths=DEPTHS, num_heads=(1, 2, 3, 4))
+    stages = window_attention(backbone, shape)
+    assert [a.size for a in stages] == SIZES[shape]
+    for stage, (a, (h, w), depth) in enumerate(zip(stages, SIZES[shape], DEPTHS, strict=True)):
+        C, whole_windows = WIDTH * 2**stage, -(-h // WINDOW) * -(-w // WINDOW) * WINDOW**2
+        assert (a.width, a.blocks) == (C, depth)
+        assert a.global_formula == depth * (4 * h * w * C**2 + 2 * (h * w) ** 2 * C)  # equation 1
+        assert a.window_formula == depth * (4 * h * w * C**2 + 2 * WINDOW**2 * h * w * C)  # equation 2
+        assert a.products == depth * 2 * WINDOW**2 * whole_windows * C
+        assert a.counted - a.products == depth * 4 * h * w * C**2
+        assert (a.counted == a.window_formula) == (shape == (224, 448))
+
+
+def test_a_counter_blind_to_fused_attention_misses_the_products(main, tmp_path, capsys):
+    """mmengine's, in a real run of the fused kernel; that of the reference it sees in full."""
+    arguments = dict(embed_dims=96, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 4))
+    shape, seen = (100, 172), {}
+    for kernel in ('sdpa', 'reference'):
+        backbone = SwinTransformer(**arguments, kernel=kernel)
+        seen[kernel] = products(backbone, torch.zeros(1, 3, *shape))
+    stages = window_attention(SwinTransformer(**arguments), shape)
+    assert seen['reference'] - seen['sdpa'] == sum(a.products for a in stages) > 0
+
+    config = write_config(tmp_path, 'upernet_swin_t', f'dict(backbone=dict(arch=None, **{arguments}))')
+    costs = main([config, '--shape', *map(str, shape)])
+    assert costs['backbone'].multiply_adds == seen['reference']
+    hidden = seen['reference'] - seen['sdpa']
+    words = f'{seen["sdpa"] / 1e9:.2f} G backbone, {(costs["whole"].multiply_adds - hidden) / 1e9:.2f} G whole'
+    assert words in capsys.readouterr().out
+
+
+def built(config: str):
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def test_heads_of_a_segmentor_are_counted_as_mmengine_counts(main, tmp_path):
+    heads = 'decode_head=dict(channels=16), auxiliary_head=dict(channels=16)'
+    config = write_config(tmp_path, 'upernet_swin_t', f'dict({heads})')
+    model = built(config)
+    costs = main([config, '--shape', '72', '100'])
+    maps = model.backbone(torch.zeros(1, 3, 72, 100))
+    assert costs['decode_head'].multiply_adds == products(model.decode_head, maps)
+    assert costs['auxiliary_head'].multiply_adds == 0
+    assert costs['auxiliary_head'].parameters == sum(p.numel() for p in model.auxiliary_head.parameters())
+
+
+def test_heads_of_a_detector_are_counted_as_mmengine_counts(main):
+    config = str(ROOT / 'configs/mask_rcnn_swin_pico_shapes.py')
+    model = built(config)
+    costs = main([config, '--shape', '72', '100'])
+    maps = model.backbone(torch.zeros(1, 3, 72, 100))
+    assert costs['neck'].multiply_adds == products(model.neck, maps)
+    assert costs['rpn_head'].multiply_adds == products(model.rpn_head, model.neck(maps))
+    boxes = products(model.roi_head.bbox_head, torch.zeros(1000, 64, 7, 7))
+    masks = products(model.roi_head.mask_head, torch.zeros(100, 64, 14, 14))
+    assert costs['roi_head'].multiply_adds == boxes + masks
+
+
+def test_what_is_counted_is_printed(main, capsys):
+    costs = main([str(ROOT / 'configs/mask_rcnn_swin_pico_shapes.py'), '--shape', '160', '192'])
+    lines = capsys.readouterr().out.splitlines()
+    assert '160 x 192' in lines[0]
+    for name, cost in costs.items():
+        assert [f'{name} {cost.parameters:,} {cost.multiply_adds / 1e9:.2f} G'] == [
+            ' '.join(line.split()) for line in lines if line.startswith(f'{name} ')
+        ]
+    assert list(costs) == ['backbone', 'neck', 'rpn_head', 'roi_head', 'whole']
+
+
+def test_what_cannot_be_counted_is_refused(main):
+    recipe = str(ROOT / 'configs/mask_rcnn_swin_t.py')
+    with pytest.raises(PreflightError, match=r'--shape must be two positive sizes in pixels, got 0 5'):
+        main([recipe, '--shape', '0', '5'])
+    with pytest.raises(PreflightError, match=r'must set default_scope to one of .*, got mmpose'):
+        main([recipe, '--cfg-options', 'default_scope=mmpose'])
+    with pytest.raises(PreflightError, match='cannot count the heads of MaskRCNN'):
+        main([recipe, '--cfg-options', 'model.roi_head.type=PISARoIHead'])

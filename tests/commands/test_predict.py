@@ -1,0 +1,192 @@
+"""demo/swin-mm predict: both forms of its command line, what it writes, and what it says about bad input."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from samples.tiny_training import ROOT, SIZES
+
+from swin_mm.commands import predict as predict_command
+from swin_mm.inference import Detector
+
+# mmdet 3.3.0, demo/image_demo.py; the wheel does not hold it.
+FLAGS = ['--weights', '--out-dir', '--device', '--pred-score-thr', '--batch-size', '--show', '--no-save-vis']
+FLAGS += ['--no-save-pred', '--print-result', '--palette']
+PROMPT_FLAGS = ['--texts', '-c', '--custom-entities', '-s', '--chunked-size', '-p', '--tokens-positive']
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['swin-mm predict'])
+    return predict_command
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_flags_of_mmdet_are_known(demo, capsys):
+    with pytest.raises(SystemExit) as caught:
+        demo.main(['--help'])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert not [flag for flag in FLAGS if flag not in text]
+    assert 'coco,voc,citys,random,none' in text
+
+
+@pytest.mark.parametrize('flag', PROMPT_FLAGS)
+def test_flags_of_prompted_models_are_refused_by_name(demo, capsys, flag):
+    with pytest.raises(SystemExit) as caught:
+        demo.main(['a.jpg', 'config.py', '--weights', 'w.pth', flag, 'cat'])
+    assert caught.value.code == 2
+    assert f'{flag}' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    'form',
+    [
+        ['IMAGE', 'CONFIG', '--weights', 'WEIGHTS'],
+        ['IMAGE', 'CONFIG', 'WEIGHTS'],
+        ['--out-dir', 'outputs', 'IMAGE', '--device', 'cpu', 'CONFIG', 'WEIGHTS'],
+    ],
+    ids=['newer', 'older', 'mixed'],
+)
+def test_writes_picture_and_predictions(demo, tiny, here, capsys, form):
+    image = tiny.data / 'images/1.jpg'
+    words = dict(IMAGE=str(image), CONFIG=str(tiny.config), WEIGHTS=str(tiny.checkpoint))
+    assert demo.main([words.get(word, word) for word in form]) == 0
+    assert capsys.readouterr().out.split() == ['outputs/vis/1.jpg', 'outputs/preds/1.json']
+
+    with Image.open('outputs/vis/1.jpg') as drawn:
+        assert drawn.size == SIZES[1][::-1]
+    written = json.loads((here / 'outputs/preds/1.json').read_text())
+    (found,) = Detector(tiny.config, tiny.checkpoint)(image)
+    assert written['label_names'] == found.names
+    assert written['labels'] == found.labels.tolist()
+    np.testing.assert_allclose(written['scores'], found.scores)
+    np.testing.assert_allclose(written['bboxes'], found.boxes)
+    assert len(written['masks']) == len(found.masks) == 5
+    for code, mask in zip(written['masks'], found.masks, strict=True):
+        assert isinstance(code['counts'], str)
+        np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
+
+
+def test_picture_shows_what_scores_above_the_threshold(demo, tiny, here):
+    image = tiny.data / 'images/0.jpg'
+    (found,) = Detector(tiny.config, tiny.checkpoint)(image)
+    changed = {}
+    for threshold in (0.0, float(found.scores.max()) + 0.01):
+        demo.main([str(image), str(tiny.config), str(tiny.checkpoint), '--pred-score-thr', str(threshold)])
+        drawn = np.asarray(Image.open('outputs/vis/0.jpg'), int)
+        changed[threshold] = np.abs(drawn - np.asarray(Image.open(image), int)).max()
+    with_boxes, without = changed.values()
+    assert with_boxes > 100
+    assert without < 100  # JPEG twice, on noise
+    assert len(json.loads((here / 'outputs/preds/0.json').read_text())['scores']) == 5
+
+
+@pytest.mark.parametrize('what', ['folder', 'pattern', 'files'])
+def test_takes_folders_patterns_and_several_files(demo, tiny, here, capsys, what):
+    shutil.copytree(tiny.data / 'images', here / 'in')
+    (here / 'in/notes.txt').touch()
+    inputs = dict(folder=['in'], pattern=['in/*.jpg'], files=[f'in/{i}.jpg' for i in range(4)])
+    assert demo.main([*inputs[what], str(tiny.config), str(tiny.checkpoint), '--batch-size', '3', '--no-save-vis']) == 0
+    assert capsys.readouterr().out.split() == [f'outputs/preds/{i}.json' for i in range(4)]
+    assert not (here / 'outputs/vis').exists()
+
+
+def test_equal_names_do_not_overwrite_each_other(demo, tiny, here):
+    for i, name in enumerate(('a/x.jpg', 'b/x.jpg', 'b/x_2.jpg')):
+        (here / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tiny.data / f'images/{i}.jpg', here / name)
+    demo.main(['a', 'b', str(tiny.config), str(tiny.checkpoint), '--no-save-pred'])
+    sizes = {path.name: Image.open(path).size[::-1] for path in (here / 'outputs/vis').iterdir()}
+    assert sorted(sizes.values()) == sorted(SIZES[:3])
+    assert not (here / 'outputs/preds').exists()
+
+
+def test_prints_what_it_would_write(demo, tiny, here, capsys):
+    args = [str(tiny.data / 'images/0.jpg'), str(tiny.config), str(tiny.checkpoint)]
+    assert demo.main([*args, '--print-result', '--no-save-vis']) == 0
+    printed = capsys.readouterr().out.splitlines()[0]
+    assert printed == (here / 'outputs/preds/0.json').read_text()
+
+
+def test_bad_file_is_named_and_the_others_are_done(demo, tiny, here, capsys):
+    (here / 'in').mkdir()
+    (here / 'in/bad.jpg').write_bytes(b'no image')
+    shutil.copy(tiny.data / 'images/0.jpg', here / 'in/good.jpg')
+    args = ['in', 'in/gone.jpg', str(tiny.config), str(tiny.checkpoint), '--batch-size', '2', '--no-save-vis']
+    assert demo.main(args) == 1
+    output = capsys.readouterr()
+    assert output.out.split() == ['outputs/preds/good.json']
+    complaints = [line for line in output.err.splitlines() if line.startswith('swin-mm predict: ')]
+    assert complaints[0] == 'swin-mm predict: 2 of 3 pictures have no result:'
+    assert [line.split(': ')[1] for line in complaints[1:]] == ['in/bad.jpg', 'in/gone.jpg']
+    assert output.err.splitlines()[-3:] == complaints  # at the end
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (['gone/*.jpg', 'CONFIG', 'WEIGHTS'], 'gone/*.jpg: no images found'),
+        (['empty', 'CONFIG', 'WEIGHTS'], 'empty: no images found'),
+        (['IMAGE', 'gone.py', 'WEIGHTS'], 'config gone.py was found neither'),
+        (['IMAGE', 'CONFIG', 'gone.pth'], 'gone.pth'),
+        (['IMAGE', 'CONFIG', 'IMAGE'], 'is not a checkpoint'),
+        (['IMAGE', 'CONFIG', 'WEIGHTS', '--out-dir', 'file/sub'], 'file'),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_status_1(demo, tiny, here, capsys, args, words):
+    (here / 'empty').mkdir()
+    (here / 'file').touch()
+    paths = dict(IMAGE=str(tiny.data / 'images/0.jpg'), CONFIG=str(tiny.config), WEIGHTS=str(tiny.checkpoint))
+    assert demo.main([paths.get(word, word) for word in args]) == 1
+    output = capsys.readouterr()
+    (line,) = (line for line in output.err.splitlines() if line.startswith('swin-mm predict: '))
+    assert words in line
+    assert not output.out
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (
+            ['a.jpg', 'weights.pth'],
+            'MODEL must be a config file (.py) or a recipe; a config inside a checkpoint is',
+        ),
+        (['a.py', 'weights.pth'], 'INPUTS must come before MODEL'),
+        (['a.jpg', 'a.py'], 'one CHECKPOINT must be given, got none'),
+        (['a.jpg', 'a.py', 'w.pth', '--weights', 'v.pth'], 'one CHECKPOINT must be given, got v.pth, w.pth'),
+        (['a.jpg', 'a.py', 'w.pth', '--batch-size', '0'], '--batch-size must be at least 1, got 0'),
+        (['a.jpg', 'a.py', 'w.pth', 'b.jpg'], 'one CHECKPOINT must be given, got w.pth, b.jpg'),
+    ],
+)
+def test_senseless_command_line_is_explained(demo, capsys, args, words):
+    with pytest.raises(SystemExit) as caught:
+        demo.main(args)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_palette_with_too_few_colours_is_refused(demo, tiny):
+    from types import SimpleNamespace
+
+    detector = SimpleNamespace(classes=[str(i) for i in range(30)], dataset_meta={'palette': 'random'})
+    demo.DetectionWriter(detector, '.')
+    with pytest.raises(ValueError, match='--palette voc has fewer colours than 30 classes'):
+        demo.DetectionWriter(detector, '.', palette='voc')
+
+
+def test_demo_picture_is_matplotlibs_sample():
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data('grace_hopper.jpg') as sample:
+        assert (ROOT / 'demo/demo.jpg').read_bytes() == sample.read()

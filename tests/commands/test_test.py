@@ -1,0 +1,80 @@
+"""``test``: evaluates, writes predictions and pictures, and refuses what it cannot do."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from samples.tiny_training import SIZES
+
+from swin_mm.commands import test as test_command
+from swin_mm.errors import PreflightError
+from swin_mm.inference import Detector
+
+
+@pytest.fixture(scope='module')
+def main():
+    return test_command.main
+
+
+@pytest.fixture
+def test(main, tiny, tmp_path):
+    def test(*args, checkpoint=tiny.checkpoint, options=()):
+        words = [str(tiny.config), str(checkpoint), '--work-dir', str(tmp_path), *args]
+        return main([*words, '--cfg-options', f'data_root={tiny.data}', *options])
+
+    return test
+
+
+def test_evaluates_and_writes_predictions_and_pictures(test, tiny, tmp_path):
+    metrics = test('--out', str(tmp_path / 'out/predictions.pkl'), '--show-dir', 'drawn')
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics.keys()
+
+    predictions = pickle.loads((tmp_path / 'out/predictions.pkl').read_bytes())
+    paths = sorted(tiny.data.glob('images/*.jpg'))
+    expected = Detector(tiny.config, tiny.checkpoint)(paths)
+    for i, (prediction, found) in enumerate(zip(predictions, expected, strict=True)):
+        assert prediction['img_id'] == i
+        instances = prediction['pred_instances']
+        np.testing.assert_allclose(instances['bboxes'], found.boxes, atol=1e-4)
+        np.testing.assert_allclose(instances['scores'], found.scores, atol=1e-5)
+        np.testing.assert_array_equal(coco.decode(instances['masks']).transpose(2, 0, 1), found.masks)
+
+    drawn = sorted(tmp_path.glob('*/drawn/*.jpg'))
+    assert [path.name for path in drawn] == [path.name for path in paths]
+    for path, (height, width) in zip(drawn, SIZES, strict=True):
+        assert Image.open(path).size == (2 * width, height)  # what is to be found, and what is found
+
+
+@pytest.mark.parametrize(
+    ('args', 'options', 'words'),
+    [
+        (['--tta'], ['tta_model=None'], r'--tta needs tta_model in .*tiny\.py'),
+        (
+            ['--out', 'predictions.json'],
+            [],
+            r'--out must end in \.pkl or \.pickle .* for a detector, got predictions\.json',
+        ),
+        (['--out', 'a.pkl'], ['default_scope=mmpose'], '--out works with detectors and segmentors only, got .*=mmpose'),
+        (['--show'], ['default_scope=mmpose'], '--show works with detectors and segmentors only'),
+        (['--show-dir', 'drawn'], ['default_scope=mmpose'], '--show-dir works with detectors and segmentors only'),
+        (['--show-dir', 'drawn', '--launcher', 'mpi'], [], '--show-dir draws what the first process tests only'),
+        ([], ['data_root=/gone'], r'annotation file /gone/instances\.json \(test_dataloader\)'),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(test, tmp_path, args, options, words):
+    with pytest.raises(PreflightError, match=words):
+        test(*args, options=options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_checkpoint_is_named(test):
+    with pytest.raises(PreflightError, match=r'checkpoint gone\.pth'):
+        test(checkpoint='gone.pth')
+
+
+def test_showing_without_a_display_is_refused(test, monkeypatch):
+    monkeypatch.setattr('matplotlib.pyplot.get_backend', lambda: 'agg')
+    with pytest.raises(PreflightError, match='--show needs a display'):
+        test('--show')

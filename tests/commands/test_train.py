@@ -1,0 +1,166 @@
+"""``train``: trains, saves what loads safely, resumes where it stopped, and says why it cannot start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from samples.tiny_training import ROOT
+
+from swin_mm.commands import launch as launch_command
+from swin_mm.commands import train as train_command
+from swin_mm.errors import PreflightError, RunError
+
+
+@pytest.fixture(scope='module')
+def main():
+    return train_command.main
+
+
+@pytest.fixture
+def train(main, tiny, tmp_path):
+    """Trains the tiny recipe in the work dir ``tmp_path``; gives the log's text."""
+
+    def train(*args, options=()):
+        main(
+            [str(tiny.config), '--work-dir', str(tmp_path), *args, '--cfg-options', f'data_root={tiny.data}', *options]
+        )
+        return ''.join(path.read_text() for path in sorted(tmp_path.glob('*/*.log')))
+
+    return train
+
+
+def test_trained_checkpoint_is_plain_data(tiny):
+    loaded = torch.load(tiny.checkpoint, weights_only=True)
+    assert loaded['meta']['epoch'] == 1
+    assert loaded['meta']['iter'] == 2  # four pictures in batches of two
+    assert tuple(loaded['meta']['dataset_meta']['classes']) == ('box', 'disc')
+    assert all(value.isfinite().all() for value in loaded['state_dict'].values())
+
+
+def test_training_moves_every_weight(tiny):
+    """Each parameter has been stepped twice; the head for boxes of a class without a sample may stand still."""
+    loaded = torch.load(tiny.checkpoint, weights_only=True)
+    steps = [int(state['step']) for state in loaded['optimizer']['state'].values()]
+    assert steps == [2] * len(steps)
+    moved = [bool(state['exp_avg'].any()) for state in loaded['optimizer']['state'].values()]
+    assert sum(moved) / len(moved) > 0.95
+
+
+def test_log_says_which_learning_rate_fits_the_batch(tiny):
+    (log,) = tiny.work_dir.glob('*/*.log')
+    text = log.read_text()
+    assert 'lr=0.0001 was chosen for 16. The linear rule: --cfg-options optim_wrapper.optimizer.lr=1.25e-05' in text
+    assert text.index('WARNING - The batch size is 2') < text.index('Epoch(train) [1][1/2]')
+    assert 'NOTHING TO RESUME' not in text
+
+
+@pytest.mark.parametrize('named', [True, False], ids=['path', 'auto'])
+def test_resume_continues(train, tiny, tmp_path, named):
+    if not named:
+        (tmp_path / 'last_checkpoint').write_text(str(tiny.checkpoint))
+    log = train('--resume', *([str(tiny.checkpoint)] if named else []), options=['train_cfg.max_epochs=2'])
+    assert 'Epoch(train) [1][' not in log
+    assert 'Epoch(train) [2][1/2]' in log
+    assert 'NOTHING TO RESUME' not in log
+    loaded = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
+    assert (loaded['meta']['epoch'], loaded['meta']['iter']) == (2, 4)
+    assert {int(state['step']) for state in loaded['optimizer']['state'].values()} == {4}
+    assert (tmp_path / 'last_checkpoint').read_text() == 'epoch_2.pth'
+
+
+def test_nothing_to_resume_is_said_and_auto_scale_lr_scales(train, tmp_path):
+    log = train('--resume', '--auto-scale-lr')
+    assert f'WARNING - NOTHING TO RESUME in {tmp_path}: training starts from the beginning' in log
+    loaded = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    assert {group['initial_lr'] for group in loaded['optimizer']['param_groups']} == {1e-4 * 2 / 16}
+    assert 'The linear rule' not in log
+
+
+def test_resume_runs_no_text_of_a_checkpoint(train, tiny, tmp_path):
+    """mmengine takes ``meta['config']`` for the run's config, as Python, and reads the number of GPUs from it."""
+    text = f'gpu_ids = __import__("os").mkdir({str(tmp_path / "ran")!r})\n'
+    loaded = torch.load(tiny.checkpoint, weights_only=True)
+    loaded['meta']['config'] = text
+    torch.save(loaded, tmp_path / 'hostile.pth')
+    train('--resume', str(tmp_path / 'hostile.pth'), options=['train_cfg.max_epochs=2'])
+    assert (tmp_path / 'epoch_2.pth').exists()
+    assert not (tmp_path / 'ran').exists()
+
+    Config.fromstring(text, '.py')  # it would have
+    assert (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize(
+    ('args', 'options', 'words'),
+    [
+        (['--amp'], [], '--amp .* must run on a GPU, got device=cpu'),
+        (['--auto-scale-lr'], ['auto_scale_lr=None'], r'--auto-scale-lr needs .* base_batch_size'),
+        (['--resume', 'gone.pth'], [], r'checkpoint gone\.pth'),
+        ([], ['load_from=gone.pth'], r'checkpoint gone\.pth'),
+        ([], ['data_root=/gone'], '/gone/instances.json'),
+    ],
+)
+def test_run_that_cannot_start_builds_nothing(train, tmp_path, monkeypatch, args, options, words):
+    monkeypatch.setattr('swin_mm.engine.preflight.get_device', lambda: 'cpu')
+    with pytest.raises(PreflightError, match=words):
+        train(*args, options=options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoint_that_was_moved_away_is_not_started_over(train, tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('/old/place/epoch_3.pth')
+    with pytest.raises(PreflightError, match=r'can be resumed:\n  /old/place/epoch_3\.pth is not there'):
+        train('--resume')
+
+
+def test_script_works_from_anywhere_and_ends_with_its_reason(tmp_path):
+    """The recipe by its path in the project, without data; swin_mm is found though it may not be installed."""
+    environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    command = [sys.executable, str(ROOT / 'tools/train.py'), 'configs/mask_rcnn_swin_t.py']
+    done = subprocess.run(
+        [*command, '--cfg-options', 'model.backbone.init_cfg=None'],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    assert 'train.py: this run cannot start, missing:' in done.stderr
+    assert 'annotation file data/coco/annotations/instances_train2017.json (train_dataloader)' in done.stderr
+    assert 'weights' not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_reason_is_printed_once_a_machine(monkeypatch):
+    launch = launch_command
+
+    def main():
+        raise PreflightError('no data')
+
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+    for rank, code in (('0', 'train.py: no data'), ('1', 1)):
+        monkeypatch.setenv('LOCAL_RANK', rank)
+        with pytest.raises(SystemExit) as caught:
+            launch.run(main)
+        assert caught.value.code == code
+
+
+def test_what_ended_a_run_is_printed_by_the_rank_that_met_it(monkeypatch):
+    launch = launch_command
+
+    def main():
+        raise RunError('11 pictures cannot be read')
+
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    with pytest.raises(SystemExit) as caught:
+        launch.run(main)
+    assert caught.value.code == 'train.py: rank 1: 11 pictures cannot be read'
+
+
+@pytest.mark.parametrize('recipe', sorted(Path(ROOT, 'configs').glob('mask_rcnn_*.py')), ids=lambda path: path.stem)
+def test_recipes_learning_rate_can_be_scaled(recipe):
+    train_command._scale_lr(Config.fromfile(recipe))
