@@ -101,7 +101,8 @@ def program() -> str:
 
 def _use_plain_batch_norm(cfg: Config) -> bool:
     """Whether there was a SyncBN; mmcv names the parameters of both kinds alike."""
-    norms = [part for _, part in settings_within(cfg.get('model') or {}, 'model') if type_name(part) == 'SyncBN']
+    parts = (part for _, part in settings_within(cfg.get('model') or {}, 'model'))
+    norms = [part for part in parts if type_name(part) in ('SyncBN', 'SyncBatchNorm')]
     for norm in norms:
         norm.type = 'BN'
     return bool(norms)

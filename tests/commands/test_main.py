@@ -1,0 +1,65 @@
+"""``swin-mm``: the front door. Help at once, and the nearest name for a typo."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from swin_mm.__main__ import main, usage
+from swin_mm.commands import COMMANDS
+from swin_mm.commands.recipes import main as recipes
+
+
+def test_help_fits_a_screen_and_names_every_command(capsys):
+    main(['--help'])
+    text = capsys.readouterr().out
+    assert text == f'{usage()}\n'
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 110
+    assert all(f'  {name} ' in text for name in COMMANDS)
+
+
+def test_help_starts_without_pytorch():
+    code = 'import sys; sys.argv = ["swin-mm", "--help"]; from swin_mm.__main__ import main; main()'
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, '-c', f'{code}; print("torch" in sys.modules)'], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith('False\n')
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ('argv', 'words'),
+    [
+        ([], 'a command is missing'),
+        (['trian'], 'there is no command trian: did you mean train?'),
+        (['xyz'], 'there is no command xyz: it must be one of train, test, predict'),
+    ],
+)
+def test_what_is_no_command_is_refused(argv, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_command_gets_its_arguments_and_its_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['anything'])
+    with pytest.raises(SystemExit) as caught:
+        main(['train', 'mask_rcn_swin_t'])
+    assert str(caught.value).startswith('swin-mm train: config mask_rcn_swin_t was found neither in ')
+    assert 'did you mean mask_rcnn_swin_t' in str(caught.value)
+    with pytest.raises(SystemExit):
+        main(['flops', '--help'])
+    assert capsys.readouterr().out.startswith('usage: swin-mm flops ')
+
+
+def test_every_recipe_has_a_row_with_figures_and_their_origin(root, capsys):
+    rows = {row.name: row for row in recipes([])}
+    assert rows.keys() == {path.stem for path in root.glob('configs/*.py')}
+    assert rows['mask_rcnn_swin_t'][1:] == ('detection', 'box AP 43.7, mask AP 39.8', 'the official repository')
+    assert rows['upernet_swin_l'].source == "Microsoft's README"
+    assert rows['upernet_swin_pico_shapes'].source == 'measured here'
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
