@@ -1,7 +1,8 @@
-"""Checkpoints of any public Swin Transformer: state dicts in, state dicts out.
+"""Checkpoints of any public Swin Transformer: from bytes to a state dict, from any dialect to a model.
 
-`recognise` names the dialect, `to_official` and `from_official` convert, `unwrap` opens containers, `adapt` prepares
-weights for a backbone and reports what became of each key. ``load.py`` puts them into modules.
+A file goes through ``files.py`` (bytes to state dict, by the table in ``formats.py``), ``convert.py`` (any dialect of
+``dialects.py`` to official names), ``adapt.py`` (to exactly the tensors of a backbone, with a report) and ``load.py``
+(into a module). ``write.py`` goes the other way.
 """
 
 from ..errors import CheckpointError

@@ -1,4 +1,4 @@
-"""From a checkpoint of any dialect to exactly the tensors that a backbone has, and a report on the way."""
+"""Turns a checkpoint of any dialect into exactly the tensors of a backbone, and reports what became of each key."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def adapt(
     first_conv: str = 'repeat',
     min_loaded: float = 0.95,
 ) -> tuple[dict[str, Tensor], Report]:
-    """The tensors of ``source`` under the names and in the shapes of ``target``, and what became of each key.
+    """Gives the tensors of ``source`` the names and shapes of ``target``, and reports what became of each key.
 
     ``source``: what a file holds, with or without container and prefix. ``target``: a backbone's state dict; only names
     and shapes count. ``window``: its (height, width) in tokens. ``first_conv``: see `adapt_channels`. ``min_loaded``:
@@ -78,7 +78,7 @@ def _grid(own: Mapping[str, Tensor]) -> tuple[int, int] | None:
 
 
 def _not_wanted(key: str, own: Mapping[str, Tensor]) -> str | None:
-    """Why the official ``key`` has no place in ``own`` on purpose; None if there is no such reason."""
+    """Says why the official ``key`` is left out of ``own`` on purpose; None if it should be there."""
     if key.startswith(('head.', 'norm.')):
         return 'of the classification head'
     if key.startswith(('mask_token', 'decoder.')):
@@ -93,7 +93,7 @@ def _not_wanted(key: str, own: Mapping[str, Tensor]) -> str | None:
 
 
 def _resized(key: str, value: Tensor, own: Tensor, window: tuple[int, int], first_conv: str) -> Tensor | None:
-    """``value`` in the shape of ``own``, where that is another window, grid or number of channels; else None."""
+    """Resizes ``value`` to the shape of ``own``; None unless only window, grid or channels differ."""
     if key.endswith(TABLE) and value.ndim == 2 and value.shape[1] == own.shape[1]:
         return resize_table(value, window)
     if key == EMBEDDING and value.ndim == 4 and value.shape[:2] == own.shape[:2]:
@@ -104,7 +104,7 @@ def _resized(key: str, value: Tensor, own: Tensor, window: tuple[int, int], firs
 
 
 def _check_windows(state: Mapping[str, Tensor]) -> None:
-    """Tables of one stage have one size, or one of them is damaged: it would be resized as if it were right."""
+    """Raises CheckpointError if bias tables of a stage differ in size: a damaged one would be resized as if right."""
     first: dict[str, str] = {}
     for key in state:
         if key.endswith(TABLE):
@@ -117,10 +117,11 @@ def _check_windows(state: Mapping[str, Tensor]) -> None:
 
 
 def _norms_of_maps(state: Mapping[str, Tensor], own: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """Identities for the norms of maps, if ``state`` is of a classifier, which has none (mmpretrain's: the last).
+    """Makes norms of maps that start as the identity, if ``state`` is of a classifier, which has no such norms.
 
-    Published detectors started from these, not from copies of the classifier's norm. A backbone whose norms were lost
-    is no classifier: it has none before a head either.
+    Published detectors started so, and not from copies of the classifier's last norm. mmpretrain's classifiers have the
+    norm of the last map. A state without any norm, neither of maps nor before a head, is a backbone that lost them:
+    nothing is made for it.
     """
     present = {match[1] for key in state if (match := MAP_NORM.match(key))}
     classifier = not present and (dialect.map_norm is None or any(key.startswith(('norm.', 'head.')) for key in state))

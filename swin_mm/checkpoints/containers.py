@@ -1,4 +1,4 @@
-"""What a checkpoint file holds around its state dict: containers, optimizers, the prefix of a wrapper."""
+"""Takes the state dict out of what surrounds it in a checkpoint: containers, optimizers, the prefix of a wrapper."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ CONTAINERS = ('state_dict_ema', 'state_dict', 'model')
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """The state dict in ``checkpoint``, and the prefix of the Swin backbone in it ('', 'backbone.', 'swin.', ...).
+    """Gives the state dict in ``checkpoint``, and the prefix of its Swin backbone: '', 'backbone.', 'swin.', ...
 
-    NumPy arrays become tensors, what is no tensor is left out, and so is the ``module.`` of a parallel wrapper. Raises
-    CheckpointError if there are no tensors, or no Swin Transformer (V1) or several of them.
+    NumPy arrays become tensors. Other values are left out, and so is ``module.``, the prefix of a parallel wrapper.
+    Raises CheckpointError if there are no tensors, no Swin Transformer (V1) or several of them.
     """
     state = {str(key).removeprefix('module.'): value for key, value in tensors(contents(checkpoint)).items()}
     if not state:
@@ -26,13 +26,13 @@ def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
 
 
 def contents(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The innermost state dict of ``checkpoint``, which may be that itself."""
+    """Gives the innermost state dict of ``checkpoint``; ``checkpoint`` itself if it has no container."""
     while inner := next((checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping)), None):
         checkpoint = inner
     return checkpoint
 
 
 def tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of ``state``, and its NumPy arrays as such."""
+    """Gives the tensors of ``state``; NumPy arrays become tensors."""
     arrays = {key: value for key, value in state.items() if hasattr(value, '__array__') and hasattr(value, 'shape')}
     return {key: value if isinstance(value, Tensor) else torch.as_tensor(value) for key, value in arrays.items()}

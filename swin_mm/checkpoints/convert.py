@@ -1,6 +1,7 @@
-"""State dicts of any dialect under the official names and layouts, and back: names, patch merging, queries, tables.
+"""Converts state dicts of any dialect to official names and layouts, and back, to the bit in both directions.
 
-Bitwise in both directions. What is no part of the backbone, such as the heads of a detector, passes as it is.
+What differs between dialects is names, the order of patch merging, queries, keys and values in one layer or three, and
+derived buffers. Whatever is outside the backbone, such as the heads of a detector, passes as it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,12 +18,12 @@ Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names
 
 
 def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None) -> dict[str, Tensor]:
-    """``state`` of a backbone, a classifier or a whole model, as the official code names and orders it.
+    """Converts ``state`` of a backbone, a classifier or a whole model to official names and layouts.
 
-    A backbone or classifier comes without prefix (``layers.0...``, ``norm.``, ``head.``); in a whole model the backbone
-    stands under ``backbone.`` and other keys are untouched. Left out are derived buffers, and beside a backbone that is
-    being pretrained its other branches and decoder. ``grid`` (rows, columns) is that of an absolute position embedding
-    which is flat in ``state``; None for a square one. Raises CheckpointError.
+    A backbone or classifier comes without prefix (``layers.0...``, ``norm.``, ``head.``). In a whole model the backbone
+    stands under ``backbone.`` and other keys are untouched. Derived buffers are left out, and so are the decoder and
+    the other branches of a backbone in pretraining. ``grid``: (rows, columns) of an absolute position embedding that
+    is flat in ``state``; None for a square one. Raises CheckpointError.
     """
     dialect, prefix, inside, outside = split(state)
     official = backbone_to_official(inside, dialect, grid)
@@ -37,10 +38,10 @@ def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None
 
 
 def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor]:
-    """Official ``state`` (as `to_official` returns it) in the dialect of that name: 'mmdet', 'mmseg', 'timm', ...
+    """Converts official ``state``, as `to_official` returns it, to the dialect 'mmdet', 'mmseg', 'timm', ...
 
-    With the derived index where the library's own state dict has one, so that it loads strictly there. Raises
-    CheckpointError for what the dialect has no place for.
+    The derived index is added where the library's own state dict has one, so that the result loads strictly there.
+    Raises CheckpointError for a tensor that the dialect has no place for.
     """
     to = by_name(dialect)
     source, _, inside, outside = split(state)
@@ -56,9 +57,10 @@ def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor
 
 
 def _beside(dialect: Dialect, prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` under ``prefix``, for transformers >= 5 with a ``swin.`` that stands beside the norms of the maps.
+    """Puts ``state`` under ``prefix``; for transformers >= 5 some of it under ``swin.``, beside the norms of the maps.
 
-    Its state dicts have all but these norms in there; its files, that is the dialect hf, the last norm alone.
+    State dicts of that library (hf5) have everything but the norms of the maps under ``swin.``. Its files (hf) have
+    the last norm alone there.
     """
     norms = any(key.startswith('hidden_states_norms.') for key in state)
     inner = {'hf': 'layernorm.', 'hf5': ''}.get(dialect.name)  # start of the names that stand in ``swin.``
@@ -70,7 +72,7 @@ def _beside(dialect: Dialect, prefix: str, state: dict[str, Tensor]) -> dict[str
 
 
 def split(state: Mapping[str, Tensor]) -> tuple[Dialect, str, dict[str, Tensor], dict[str, Tensor]]:
-    """The dialect, the backbone's prefix, its tensors without prefix, and all others; raises as `locate` does."""
+    """Gives the dialect, the backbone's prefix, its tensors without prefix, and all others; raises as `locate` does."""
     dialect, prefix = locate(state)
     parent = prefix.removesuffix(dialect.shell)
     inside, outside = {}, {}
@@ -88,7 +90,7 @@ def split(state: Mapping[str, Tensor]) -> tuple[Dialect, str, dict[str, Tensor],
 def backbone_to_official(
     state: Mapping[str, Tensor], dialect: Dialect, grid: tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
-    """A backbone's tensors, whose names have no prefix, as the official code names and orders them."""
+    """Converts a backbone's tensors, whose names have no prefix, to official names and layouts."""
     heads = [('head.fc.', 'head.'), (dialect.head, 'head.')]  # timm < 0.9 had both names
     outer = heads + [(theirs, official) for official, theirs in dialect.other_starts]
     blocks = [(theirs, official) for official, theirs in dialect.block_starts]
@@ -109,7 +111,7 @@ def backbone_to_official(
 
 
 def backbone_from_official(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """The inverse of `backbone_to_official`, with the derived index where the dialect's own files hold it."""
+    """Inverts `backbone_to_official`, and adds the derived index where the dialect's own state dicts hold it."""
     if not dialect.map_norm and (norms := [key for key in state if key[:4] == 'norm' and key[4:5].isdigit()]):
         raise CheckpointError(f'{dialect.name} has no norms of maps: leave out {", ".join(norms)}')
     if EMBEDDING in state and not dialect.map_norm:
@@ -134,7 +136,7 @@ def backbone_from_official(state: Mapping[str, Tensor], dialect: Dialect) -> dic
 
 
 def _rename(key: str, blocks: Pairs, inner: Pairs, outer: Pairs) -> str:
-    """``key`` with the start of a block's name and of its part replaced, or else the start of the whole."""
+    """Replaces the start of a block's name and the start of the part inside the block; elsewhere the start alone."""
     for old, new in blocks:
         if key.startswith(old):
             number, dot, rest = key[len(old) :].partition('.')
@@ -144,14 +146,14 @@ def _rename(key: str, blocks: Pairs, inner: Pairs, outer: Pairs) -> str:
 
 
 def _merging(key: str, value: Tensor, order: tuple[int, int, int]) -> Tensor:
-    """What is in ``order`` along the inputs of patch merging, reversed: (channel, row, column) or the other way."""
+    """Reverses the order of the inputs of patch merging: (channel, row, column) to (column, row, channel), or back."""
     if value.ndim == 0 or value.shape[-1] % 4:
         raise CheckpointError(f'{key} must hold four tokens of equal width, got shape {tuple(value.shape)}')
     return value.unflatten(-1, order).transpose(-3, -1).flatten(-3)
 
 
 def _unflattened(key: str, value: Tensor, grid: tuple[int, int] | None) -> Tensor:
-    """Absolute position embedding ``(1, H * W, C)`` as ``(1, C, H, W)``; square unless ``grid`` has its size."""
+    """Reshapes an absolute position embedding ``(1, H * W, C)`` to ``(1, C, H, W)``; square unless ``grid`` fits it."""
     tokens = value.shape[1]
     if grid is None or grid[0] * grid[1] != tokens:
         grid = (isqrt(tokens),) * 2
@@ -161,7 +163,7 @@ def _unflattened(key: str, value: Tensor, grid: tuple[int, int] | None) -> Tenso
 
 
 def _joined(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """``state`` with one tensor for queries, keys and values, under the name that the table knows."""
+    """Joins the tensors of queries, keys and values to one, under the name that the table has."""
     result = dict(state)
     fused = swap('attn.qkv.', dialect.block)
     for name in {key.replace(start, fused) for start in dialect.qkv for key in state if start in key}:
@@ -174,7 +176,7 @@ def _joined(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
 
 
 def _index(table: Tensor) -> Tensor | None:
-    """``(N, N)`` rows of the bias table of a square window; None if it is not square."""
+    """Gives the rows ``(N, N)`` of the bias table of a square window; None if the window is not square."""
     side = isqrt(table.shape[0])
     if side * side != table.shape[0] or side % 2 == 0:
         return None

@@ -1,7 +1,7 @@
-"""The dialects in which public Swin checkpoints are written, as tables, and how to tell them apart by their keys.
+"""The dialects of public Swin checkpoints as tables, and how to tell them apart by their keys.
 
-The official names stand on the left, a library's on the right. One name means one tensor, so a table serves both
-directions; what differs besides names is in the flags of `Dialect`.
+Official names stand on the left, a library's on the right. One name means one tensor, so a table serves both
+directions. What differs besides names is in the flags of `Dialect`. To add a dialect, add a row to `DIALECTS`.
 """
 
 import re
@@ -27,7 +27,7 @@ USUAL = re.compile(r'(module\.)?(model\.)?(backbone\.)?(bottom_up\.)?(swin\.)?(e
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a family of libraries writes what the official detection code writes otherwise.
+    """The names and layouts of a family of libraries, where they differ from the official detection code's.
 
     In the templates {i} is the stage, {next} the one after it, {odd} and {even} are torchvision's 2i + 1 and 2i + 2.
     ``stem``, ``block``: (official, theirs) starts of names, in the backbone and inside a block.
@@ -83,7 +83,7 @@ def _fill(template: str, stage: int) -> str:
 
 
 def swap(name: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """``name`` with the start that is the first of a pair replaced by the second; as it is if there is none."""
+    """Replaces the start of ``name`` by the first pair (old, new) that fits; leaves it alone if none does."""
     return next((new + name[len(old) :] for old, new in pairs if name.startswith(old)), name)
 
 
@@ -181,7 +181,7 @@ def by_name(name: str) -> Dialect:
 
 
 def recognise(state: Iterable[str]) -> str:
-    """Name of the dialect that the keys of ``state`` are written in, whatever their prefix.
+    """Names the dialect of the keys of ``state``, whatever their prefix.
 
     Raises CheckpointError, naming keys, for none, for two at once and for Swin Transformer V2.
     """
@@ -189,7 +189,7 @@ def recognise(state: Iterable[str]) -> str:
 
 
 def locate(state: Iterable[str]) -> tuple[Dialect, str]:
-    """The dialect of ``state`` and the prefix under which the backbone stands in it; raises as `recognise` does."""
+    """Gives the dialect of ``state`` and the prefix of the backbone in it; raises as `recognise` does."""
     keys = list(state)
     if v2 := next(filter(V2.search, keys), None):
         raise CheckpointError(f'the checkpoint is of Swin Transformer V2, which is not supported yet: it holds {v2}')
@@ -223,7 +223,7 @@ def _one_prefix(found: dict[str, dict[str, str]]) -> str:
 
 
 def _official_or_timm(keys: list[str]) -> str:
-    """timm >= 0.9 has patch merging at the start of a stage, the official code at the end of the one before."""
+    """Tells the two apart: timm >= 0.9 merges patches at the start of a stage, the official code at the end."""
     starts = {i: next((key for key in keys if key.startswith(f'layers.{i}.downsample.')), None) for i in STAGES}
     first, last = starts[0], starts[3]
     if first and last:

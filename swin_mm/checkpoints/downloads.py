@@ -1,7 +1,7 @@
-"""Files of URLs: downloaded once, resumed where a download broke off, verified before anything opens them.
+"""Downloads files once: resumed where a download broke off, verified before anything opens them.
 
-They lie in the folder SWIN_MM_CACHE, or else in torch.hub's, and need no network from then on. Proxies are those of
-urllib: https_proxy and its like.
+They lie in the folder SWIN_MM_CACHE, or else in torch.hub's, and need no network from then on. Proxies are set as for
+urllib: ``https_proxy`` and the like.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ def is_url(source: str | os.PathLike) -> bool:
 
 
 def cached(url: str) -> Path:
-    """Where the file of ``url`` lies once it is downloaded.
+    """Gives the place of ``url`` in the cache, whether or not it is downloaded.
 
-    Its name is the file's own, as in torch.hub, where that tells one file from all others; as many are called
-    ``model.safetensors``, it is the whole address otherwise.
+    A published file, or one with a hash in its name, keeps its name, as in torch.hub. Any other is named by its whole
+    address, since many files are called ``model.safetensors``.
     """
     folder = os.environ.get('SWIN_MM_CACHE') or os.path.join(torch.hub.get_dir(), 'checkpoints')
     parts = urlsplit(url)
@@ -56,16 +56,16 @@ def cached(url: str) -> Path:
 
 
 def address(url: str) -> str:
-    """``url`` without what may be secret in it: the query and a password."""
+    """Writes ``url`` without its query and password, which may be secret."""
     parts = urlsplit(url)
     return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
 
 
 def fetch(url: str) -> Path:
-    """The file of ``url``, downloaded if it is not in the cache.
+    """Gives the file of ``url``, downloaded if it is not in the cache.
 
-    Raises ValueError where its sha256 is not the publisher's, or where the server sent a web page instead; OSError
-    where it cannot be had. Then nothing is in the cache under its name.
+    Raises ValueError if its sha256 is not the publisher's or the server sent a web page instead, OSError if it cannot
+    be had. After an error nothing is in the cache under its name.
     """
     target = cached(url)
     try:
@@ -103,7 +103,7 @@ def _download(url: str, target: Path) -> None:
 
 
 def _receive(url: str, file: BinaryIO) -> bool:
-    """Whether ``file`` is whole after one more request for the bytes that it lacks."""
+    """Asks once for the bytes that ``file`` lacks; returns whether it is whole now."""
     start = file.seek(0, os.SEEK_END)
     headers = {'User-Agent': 'swin_mm', **({'Range': f'bytes={start}-'} if start else {})}
     opener = urllib.request.build_opener(_StaysEncrypted)
@@ -156,7 +156,7 @@ def _only_one(file: BinaryIO) -> Iterator[None]:
 
 
 def _differs(url: str, path: Path) -> str | None:
-    """How the sha256 of ``path`` differs from what the publisher says; None if it does not, or if nothing is said."""
+    """Says how the sha256 of ``path`` differs from the publisher's; None if it does not, or if none is published."""
     weights, named = BY_URL.get(url), NAMED_HASH.search(urlsplit(url).path)
     wanted = (weights and weights.sha256) or (named and named[1])
     if not wanted:
@@ -166,7 +166,7 @@ def _differs(url: str, path: Path) -> str | None:
 
 
 def sha256(path: Path) -> str:
-    """The 64 digits for the content of a file."""
+    """Gives the sha256 of a file, 64 digits."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(CHUNK):

@@ -1,4 +1,4 @@
-"""Checkpoints from files and URLs as plain data: whatever the format, no code of theirs runs."""
+"""Reads checkpoints from files and URLs as plain data: no code in them runs, whatever their format."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from .formats import format_of
 
 
 def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint in any of `FORMATS`; arrays become tensors.
+    """Reads a checkpoint in any of `FORMATS`; arrays become tensors.
 
     ``source`` is a path or a URL (see `downloads.fetch`). ``map_location`` is `torch.load`'s; other formats come on the
     CPU. With ``mmap``, tensors are read when they are used, if the format allows it, so the file must not be written to

@@ -1,4 +1,4 @@
-"""Weights into modules: the one place where a checkpoint meets a model."""
+"""Puts weights into modules: the one place where a checkpoint meets a model."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -69,7 +69,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], whole: bool = 
 
 
 def _of_model(checkpoint: Mapping[str, Any], own: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors in ``checkpoint``; those of a backbone alone under the name that it has in the model."""
+    """Gives the tensors in ``checkpoint``, under ``backbone.`` if they are of a backbone alone and the model is not."""
     state = {key.removeprefix('module.'): value for key, value in tensors(contents(checkpoint)).items()}
     parts = {key.partition('.')[0] for key in own}
     alone = 'backbone' in parts and not any(key.partition('.')[0] in parts for key in state)

@@ -1,4 +1,4 @@
-"""What pickles in checkpoints hold besides tensors, read without running anything that they name.
+"""Reads pickles as data: nothing that a pickle names runs.
 
 A pickle names classes and functions and has them called. Here each of a few names stands for a harmless function of
 this file, which keeps the data and nothing else; `torch.load` refuses every other name, and so does `read_pickle`.
@@ -139,7 +139,7 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def stand_ins_in_torch() -> Iterator[None]:
-    """Meanwhile ``torch.load(weights_only=True)`` takes the stand-ins for what they stand for; one thread at a time.
+    """Lets ``torch.load(weights_only=True)`` use the stand-ins inside the block; one thread at a time.
 
     What the user has allow-listed under these names has to wait: half a NumPy array would fit the other half no more.
     Does nothing before PyTorch 2.6, which takes no names for other things.
@@ -202,12 +202,12 @@ def _to_data(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tens
 
 
 def read_pickle(file: BinaryIO, array: Callable[[Tensor], Any] = lambda tensor: tensor) -> Any:
-    """What a plain pickle such as detectron2's holds, ``array(tensor)`` for an array; UnpicklingError for odd names."""
+    """Reads a plain pickle such as detectron2's, arrays as ``array(tensor)``; raises UnpicklingError for odd names."""
     return _to_data(_Unpickler(file, encoding='latin1').load(), {}, array)
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own, in which no name is looked up and nothing but a stand-in is called or given a state.
+    """Python's own unpickler, except that it looks no name up, and calls nothing but stand-ins.
 
     The one written in C would set attributes of the stand-ins themselves if a pickle asked for it.
     """

@@ -1,4 +1,4 @@
-"""The weights that the authors of Swin Transformer published, as data: what they are and where they lie.
+"""The weights that the authors of Swin Transformer published, as a table.
 
 Addresses are those of MODELHUB.md in microsoft/Swin-Transformer and of the README files of
 Swin-Transformer-Object-Detection and Swin-Transformer-Semantic-Segmentation; the licence is that of

@@ -1,4 +1,4 @@
-"""What became of every key of a checkpoint: one table, and an error where too little of it fits."""
+"""Reports what became of every key of a checkpoint, and refuses a checkpoint of which too little fits."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from ..errors import CheckpointError, shortlist
 
 @dataclass
 class Report:
-    """Which tensors a backbone gets from a checkpoint, under official names; `fit` fills it in.
+    """The tensors that a backbone gets from a checkpoint, under official names; `adapt` fills it in.
 
     ``resized``, ``dropped``: key to what was done or why; ``fresh``: norms of maps, which a classifier does not have;
     ``missing``, ``unexpected``: of the backbone alone. ``source``, ``target``: the two networks in words.
@@ -34,7 +34,7 @@ class Report:
         return not (self.missing or self.unexpected)
 
     def table(self) -> str:
-        """All of it as text, a line for each fate that occurs; the keys of a network that does not fit shortened."""
+        """Writes the report as a table, a line for each fate that occurs; long lists of keys are shortened."""
         filled = len(self.loaded) + len(self.resized)
         lines = [
             ('dialect', f"{self.dialect}, prefix '{self.prefix}'"),
@@ -50,9 +50,9 @@ class Report:
         return f'Checkpoint of a Swin backbone ({self.source}):\n{body}'
 
     def check(self, min_loaded: float) -> None:
-        """Raises CheckpointError if less than ``min_loaded`` of either network, a share of tensors, has a counterpart.
+        """Raises CheckpointError if less than the share ``min_loaded`` of either network's tensors has a counterpart.
 
-        A deeper network has all that a shallow one asks for, and would be cut short without a word.
+        Either network's: a deeper one has every tensor that a shallow one asks for, and would be cut short in silence.
         """
         filled = len(self.loaded) + len(self.resized)
         wanted, offered = filled + len(self.missing), filled + len(self.unexpected)
@@ -67,7 +67,7 @@ class Report:
 
 
 def network(state: Mapping[str, Tensor]) -> str:
-    """Width and depths of the official ``state``, as a reader of configs knows them."""
+    """Writes the width and depths of the network of the official ``state``, as configs have them."""
     depths = Counter(
         key.split('.')[1] for key in state if key.startswith('layers.') and key.endswith('.attn.qkv.weight')
     )

@@ -1,4 +1,4 @@
-"""Weights for another window, another size of pretraining or another number of channels."""
+"""Resizes weights for another window, another size of pretraining or another number of channels."""
 
 from math import isqrt
 
@@ -12,7 +12,7 @@ FIRST_CONV = ('repeat', 'average', 'sum')
 
 
 def resize_table(table: Tensor, window: tuple[int, int]) -> Tensor:
-    """Relative position bias table ``((2h - 1) * (2w - 1), heads)`` for ``window`` (h, w), bicubic.
+    """Resizes a relative position bias table to ``((2h - 1) * (2w - 1), heads)`` for ``window`` (h, w), bicubic.
 
     The official rule (``mmcv_custom/checkpoint.py: load_checkpoint``). Raises CheckpointError unless ``table`` is of a
     square window.
@@ -25,7 +25,7 @@ def resize_table(table: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def resize_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Absolute position embedding ``(1, C, H, W)`` for ``grid`` (H, W), bicubic."""
+    """Resizes an absolute position embedding to ``(1, C, H, W)`` for ``grid`` (H, W), bicubic."""
     if embedding.ndim != 4:
         raise CheckpointError(f'absolute_pos_embed must be (1, C, H, W), got {tuple(embedding.shape)}')
     return _bicubic(embedding, list(grid))
@@ -36,7 +36,7 @@ def _bicubic(maps: Tensor, size: list[int]) -> Tensor:
 
 
 def adapt_channels(weight: Tensor, channels: int, how: str = 'repeat') -> Tensor:
-    """First convolution ``(dim, 3, h, w)`` of an RGB network for an image of ``channels`` channels.
+    """Turns the first convolution ``(dim, 3, h, w)`` of an RGB network into one for images of ``channels`` channels.
 
     'repeat': R, G, B, R, ... scaled by ``3 / channels`` to answer as strongly as before; for one channel, which stands
     for three equal ones, their sum. 'average': every channel gets the sum over R, G, B divided by ``channels``, and

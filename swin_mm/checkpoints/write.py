@@ -1,4 +1,4 @@
-"""Weights into files, for other programs: .pth or .safetensors, in any dialect."""
+"""Writes weights into files for other programs: .pth or .safetensors, in any dialect."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def write(path: Path, state: Mapping[str, Tensor], names: Mapping[str, Any] | No
 
 
 def class_names(checkpoint: Mapping[str, Any], dialect: str) -> dict[str, Any]:
-    """What ``meta`` of a checkpoint says about classes, where programs of ``dialect`` read it; else nothing."""
+    """Gives the entries of ``meta`` about classes, if programs of ``dialect`` read them; else nothing."""
     meta = checkpoint.get('meta')
     if not isinstance(meta, Mapping) or dialect not in OPENMMLAB:
         return {}

@@ -13,7 +13,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .grid import Layout, Strip, WindowGrid
 
-STRIP = 6400  # bytes of one channel in a strip; at 96 channels 2.4 MB in the widest layer of a block
+STRIP = 6400  # bytes of one channel in a strip; with 96 channels the widest layer of a block has 2.4 MB
 
 
 def window_attention(
@@ -71,7 +71,7 @@ class _WindowAttention(torch.autograd.Function):
 
 
 def strips_of(x: Tensor, grid: WindowGrid, dtype: torch.dtype) -> Iterator[tuple[Strip, slice]]:
-    """Strips of the maps ``x`` ``(B, H, W, ...)`` to be computed in ``dtype``; of small maps several images at once."""
+    """Yields strips of the maps ``x`` ``(B, H, W, ...)`` for work in ``dtype``, and images: of small maps several."""
     tokens = STRIP // dtype.itemsize
     for strip in grid.strips(number_of_strips(grid.num_windows * prod(grid.window), dtype)):
         step = max(1, tokens // strip.layout.tokens)
@@ -166,7 +166,7 @@ def _windows_by_mask(layout: Layout) -> Iterator[tuple[int, slice]]:
 
 
 def _windows(x: Tensor, pad: Tensor, layout: Layout, heads: int, N: int, parts: int = 3) -> Tensor:
-    """Windows ``(images, parts, n, heads, N, head_dim)`` of tokens ``(images, tokens, parts * heads * head_dim)``."""
+    """Gathers windows ``(images, parts, n, heads, N, head_dim)`` of ``(images, tokens, parts * heads * head_dim)``."""
     images = len(x)
     if layout.gather.numel() > layout.tokens:  # there is padding
         x = torch.cat([x, pad.expand(images, 1, -1)], dim=1)
@@ -193,7 +193,7 @@ def _rows(layout: Layout, heads: int, N: int, parts: int) -> tuple[Tensor, Tenso
 
 
 def _select(x: Tensor, index: Tensor) -> Tensor:
-    """``x[:, index]`` for ``(images, rows, width)``; rows of a matrix are selected several times as fast."""
+    """Computes ``x[:, index]`` for ``(images, rows, width)``, as rows of one matrix, which is several times as fast."""
     images, rows, _ = x.shape
     index = (index + torch.arange(images)[:, None] * rows).flatten() if images > 1 else index
     return x.flatten(0, 1).index_select(0, index).unflatten(0, (images, -1))

@@ -1,4 +1,7 @@
-"""CUDA graphs of a backbone: at batch 1 a GPU is faster than Python can start its kernels; a graph starts them all."""
+"""Records a backbone as CUDA graphs.
+
+At batch 1 a GPU runs kernels faster than Python starts them; a graph starts all of them at once.
+"""
 
 from collections.abc import Callable
 
@@ -9,10 +12,10 @@ Maps = tuple[Tensor, ...]
 
 
 class Recording:
-    """A forward pass as a CUDA graph; called with an image of the shape it was recorded on, it gives the maps of that.
+    """A forward pass as a CUDA graph: takes an image of the shape that was recorded and gives its maps.
 
-    ``pool``: that of another recording, to share its memory; None for memory of its own. What two recordings share is
-    only what neither needs after it ran, so they may run in any order, on one stream.
+    ``pool``: the memory of another recording, to be shared; None for memory of its own. Recordings share only what none
+    of them needs after it ran, so they may run in any order, on one stream.
     """
 
     def __init__(self, forward: Callable[[Tensor], Maps], image: Tensor, pool: tuple[int, int] | None):
@@ -44,11 +47,11 @@ class Recording:
 
 
 class CUDAGraphs:
-    """The maps of ``backbone`` from a CUDA graph for each shape, dtype and state of autocast of the image.
+    """Runs ``backbone`` by a CUDA graph for each shape, dtype and state of autocast of the image. For inference.
 
-    For inference. The first image of a kind is slow, because its graph is recorded; the ``limit`` graphs used last are
-    kept. Weights may change in place; where they move (``.to()``, ``load_state_dict(assign=True)``), graphs are
-    recorded anew. Hooks inside the backbone and settings such as TF32 are those of the recording.
+    The first image of a kind is slow, because its graph is recorded. The ``limit`` graphs used last are kept. Weights
+    may change in place. If they move (``.to()``, ``load_state_dict(assign=True)``), graphs are recorded anew. Hooks
+    inside the backbone and settings such as TF32 stay as they were at the recording.
 
     Raises RuntimeError with gradients on or in training mode, ValueError for images that are not on a CUDA device.
     ``record`` makes a graph, see `Recording`.
@@ -83,10 +86,10 @@ class CUDAGraphs:
         return recording(image)
 
     def _forget_moved(self) -> None:
-        """Drops all graphs if weights are no longer where they read them.
+        """Drops all graphs if weights are no longer where the graphs read them.
 
-        Asked before every image, so what holds the weights is listed once: to walk through all modules takes longer
-        than a graph.
+        It runs before every image. To walk through all modules takes longer than a graph, so the dicts that hold the
+        weights are listed once.
         """
         if not self._held or any(holder.get(name) is not x for holder, name, x in self._held):
             self._recordings.clear()

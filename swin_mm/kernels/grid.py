@@ -1,4 +1,4 @@
-"""Where windows lie on a token map: padding, shifting, splitting into windows and the mask. Nothing else knows this."""
+"""Cuts a token map into windows: padding, shifting, splitting and the mask. No other file knows about these."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +13,11 @@ MASKED = -100.0  # added to the score of a masked pair; finite, as in the offici
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where tokens are in rows of windows, for all strips of a map that look alike.
+    """Where the tokens of some rows of windows are; strips of a map that look alike share it.
 
-    ``tokens``: their number. ``gather`` ``(n * N,)`` int64: for each place in the n windows its token, counted from
-    above, or ``tokens`` for padding. ``scatter`` ``(tokens,)`` int64: for each token its place. ``variants``: how many
-    windows are of each kind in ``mask_variants``; those of one kind lie together, in this order.
+    ``tokens``: how many there are. ``gather`` ``(n * N,)`` int64: the token at each place of the n windows, counted
+    from the top, or ``tokens`` for padding. ``scatter`` ``(tokens,)`` int64: the place of each token. ``variants``: how many
+    windows have each mask of ``mask_variants``; windows with one mask lie together, in this order.
     """
 
     tokens: int
@@ -28,7 +28,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some rows of windows: rows of the map as (start, stop), two where the shift wraps around, and what is in them."""
+    """Some rows of windows: the rows of the map as (start, stop), two pairs where the shift wraps around."""
 
     slices: tuple[tuple[int, int], ...]
     layout: Layout
@@ -86,7 +86,7 @@ class WindowGrid:
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def join(self, windows: Tensor) -> Tensor:
-        """The map ``(B, H, W, C)`` that ``split`` made these windows ``(B, num_windows, N, C)`` of, padding cut off."""
+        """Inverts ``split``: windows ``(B, num_windows, N, C)`` to the map ``(B, H, W, C)``, padding cut off."""
         (H, W), (h, w), (rows, columns) = self.size, self.window, self.counts
         x = windows.unflatten(2, (h, w)).unflatten(1, (rows, columns))  # (B, rows, columns, h, w, C)
         x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -120,12 +120,12 @@ class WindowGrid:
         return bias.contiguous() + masked[:, None]  # heads come last in the memory of a bias from a table
 
     def strips(self, number: int) -> tuple[Strip, ...]:
-        """The map cut between rows of windows into ``number`` strips, if it has as many such rows, on the CPU."""
+        """Cuts the map into ``number`` strips, between rows of windows, or into as many as it has such rows."""
         return _strips(self, min(number, self.counts[0]))
 
     def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
         (h, w), (rows, columns) = self.window, self.counts
-        # A compiled graph adds a whole window and cuts: no branch on the padding, so that one graph serves all sizes.
+        # A compiled graph pads by a whole window and cuts. So it has no branch on the padding, and serves all sizes.
         bottom, right = self.window if torch.compiler.is_compiling() else self.padding
         if fill is None:
             x = F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
@@ -139,7 +139,7 @@ class WindowGrid:
 
 def _cut(x: Tensor, H: int, W: int) -> Tensor:
     """The first ``H`` rows and ``W`` columns of a map ``(B, rows, columns, C)``."""
-    if torch.compiler.is_compiling():  # whether a view is contiguous depends on the size: a graph for each answer
+    if torch.compiler.is_compiling():  # a slice is contiguous at some sizes only, and would need a graph for each case
         return F.pad(x, (0, 0, 0, W - x.shape[2], 0, H - x.shape[1]))
     return x[:, :H, :W]
 
@@ -158,7 +158,7 @@ def _strips(grid: WindowGrid, number: int) -> tuple[Strip, ...]:
 
 
 def _slices(grid: WindowGrid, first: int, stop: int) -> tuple[tuple[int, int], ...]:
-    """Rows of the map in the rows of windows ``first`` to ``stop``, in the order in which windows have them."""
+    """Gives the rows of the map that the rows of windows ``first`` to ``stop`` hold, in the order of the windows."""
     H, h, dy = grid.size[0], grid.window[0], grid.shift[0]
     slices = [(first * h + dy, min(stop * h + dy, H))]
     if stop == grid.counts[0]:
@@ -167,7 +167,7 @@ def _slices(grid: WindowGrid, first: int, stop: int) -> tuple[tuple[int, int], .
 
 
 def _layout(grid: WindowGrid, first: int, stop: int) -> Layout:
-    """Where the tokens of the rows of windows ``first`` to ``stop`` are."""
+    """Says where the tokens of the rows of windows ``first`` to ``stop`` are."""
     (H, W), (h, w), (dy, dx), (rows, columns) = grid.size, grid.window, grid.shift, grid.counts
     y = (torch.arange(first * h, stop * h) + dy) % (rows * h)  # where the padded map had them before the shift
     x = (torch.arange(columns * w) + dx) % (columns * w)

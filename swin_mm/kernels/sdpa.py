@@ -10,11 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .grid import WindowGrid
 
-# By type of device; all of them where none is named. cuDNN is first choice on recent GPUs and has no gradient for the
-# bias; flash takes no bias at all.
+# By type of device; a device that is not named uses all. cuDNN, PyTorch's first choice on recent GPUs, has no gradient
+# for the bias. Flash takes no bias at all.
 BACKENDS = {'cuda': [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]}
-LIMIT = 65535  # of batch and of heads: the efficient kernel has them on axes of a CUDA grid that end there
-ALIGNED = 8  # numbers from one row of the bias to the next, or the efficient kernel copies it in every call
+LIMIT = 65535  # the largest batch and number of heads: the efficient kernel puts them on axes of a CUDA grid
+ALIGNED = 8  # rows of the bias start at multiples of so many numbers, or the efficient kernel copies it in every call
 
 
 def window_attention(
@@ -41,7 +41,7 @@ def window_attention(
 
 
 def _bias_of(grid: WindowGrid, bias: Tensor) -> Tensor:
-    """``(1, heads, N, N)``, or ``(1, windows * heads, N, N)`` if shifted, the mask in it; rows ``ALIGNED``."""
+    """Makes the bias ``(1, heads, N, N)``, with a shift ``(1, windows * heads, N, N)`` and the mask in it; rows aligned."""
     N = bias.shape[-1]
     bias = F.pad(grid.bias_variants(bias) if grid.shifted else bias, (0, -N % ALIGNED)).contiguous()
     if grid.shifted:
@@ -50,7 +50,7 @@ def _bias_of(grid: WindowGrid, bias: Tensor) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dim: int, dropout: float, scale: float) -> Tensor:
-    """Attended values ``(batch, heads, N, head_dim)``, computed in parts of at most ``LIMIT`` along ``dim``."""
+    """Computes attended values ``(batch, heads, N, head_dim)`` in parts of at most ``LIMIT`` along ``dim``."""
     if q.shape[dim] > LIMIT:
         biases = bias.split(LIMIT, dim) if dim else repeat(bias)
         parts = zip(*(x.split(LIMIT, dim) for x in (q, k, v)), biases, strict=False)

@@ -16,9 +16,9 @@ from . import INSTALLED, INTERPRETED
 HEAD_DIMS = (16, 32, 64)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
-# Programs in a launch: enough to fill the largest GPU some times over, few enough that each has several windows to
-# read a tile of bias for, and that partial gradients stay small beside the maps. Constant, so that sums come in one
-# order everywhere.
+# Programs in a launch. They fill the largest GPU several times over. They are few enough that each reads a tile of bias
+# for several windows, and that partial gradients are small beside the maps. They are constant, so that sums have the
+# same order on every GPU.
 PROGRAMS = 4096
 PARTIALS = 512
 
@@ -42,7 +42,7 @@ def window_attention(
 
 
 def refusal(qkv: Tensor, dropout: float = 0.0) -> ValueError | RuntimeError | None:
-    """Why this kernel does not serve these arguments on this machine; None if it does."""
+    """Says why this kernel does not serve these arguments on this machine; None if it does."""
     if dropout > 0:
         return ValueError(f"the triton kernel has no dropout, got dropout={dropout}: choose 'sdpa' or 'reference'")
     if qkv.shape[-1] not in HEAD_DIMS:
@@ -82,7 +82,7 @@ class _Launch:
         self.tiles = -(-self.N // block)
 
     def chunks(self, tiles: int, limit: int) -> int:
-        """Into how many equal parts to cut the windows, when each takes ``heads * tiles`` programs."""
+        """Says into how many equal parts to cut the windows, when each part takes ``heads * tiles`` programs."""
         most = max(1, limit // (self.heads * tiles))
         return max(1, -(-self.windows // max(1, -(-self.windows // most))))
 
