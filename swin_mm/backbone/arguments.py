@@ -1,4 +1,4 @@
-"""What ``SwinTransformer`` can be told: names, defaults and rules, so that the backbone itself reads without them."""
+"""The arguments of `SwinTransformer`: names, defaults and rules."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -31,17 +31,17 @@ class Arguments:
     mlp_ratio: hidden width of the MLP over the width of its block.
     qkv_bias, qk_scale: bias of the qkv layer; factor on the scores, None for ``head_dim ** -0.5``.
     patch_norm: normalise after the patch embedding (official meaning: patch merging always normalises).
-    drop_rate, attn_drop_rate, drop_path_rate: probabilities; that of drop path grows linearly with depth.
+    drop_rate, attn_drop_rate, drop_path_rate: probabilities; drop path grows linearly with depth up to its own.
     use_abs_pos_embed: learn a position embedding for ``pretrain_img_size``, resized to the map in every forward.
     out_indices: the stages whose maps are returned; later stages are not built.
     frozen_stages: -1 none, 0 the patch embedding, n also the first n stages and their output norms (mmdet's meaning).
     with_cp: recompute each block in the backward pass instead of keeping its activations.
     act_cfg, norm_cfg: ``dict(type=...)`` with a class of ``torch.nn``, 'LN', a class, or a registered name.
     kernel: how attention is computed: 'auto', 'reference', 'sdpa', 'cpu' or 'triton'; see `swin_mm.kernels`.
-    convert_weights: accepted for mmdet's configs; the layout of weights is recognised by itself.
+    convert_weights: accepted because mmdet's configs have it; ignored, since layouts are recognised.
     min_loaded: share of tensors that weights to load must have in common with the backbone; 0 takes what there is.
-    first_conv: what RGB weights become for ``in_channels`` other than 3: 'repeat' (scaled; the sum for one channel),
-        'average' or 'sum', see ``swin_mm.checkpoints.resize.adapt_channels``.
+    first_conv: how RGB weights serve ``in_channels`` other than 3: 'repeat' (scaled; for one channel their sum),
+        'average' or 'sum', see ``checkpoints/resize.py``.
     """
 
     in_channels: int = 3

@@ -1,4 +1,4 @@
-"""Pictures in files and arrays as a model may take them, or one sentence that says why not."""
+"""Reads and checks images from files and arrays; says in one sentence why one cannot be taken."""
 
 import os
 from pathlib import Path
@@ -19,14 +19,14 @@ WANTED = 'must be a uint8 array (height, width, 3) in BGR'
 
 
 def check_max_pixels(max_pixels: int) -> int:
-    """``max_pixels`` as it is; raises ValueError if it cannot be kept."""
+    """Returns ``max_pixels``; raises ValueError for a limit that cannot be kept."""
     if not 1 <= max_pixels <= PILLOW_LIMIT:
         raise ValueError(f'max_pixels must be in [1, {PILLOW_LIMIT}], got {max_pixels}')
     return max_pixels
 
 
 def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The image of a file, upright by its EXIF tag, decoded as in training: ``mmcv.imfrombytes(data, **reader)``.
+    """Reads the image of a file, upright by its EXIF tag, as in training: ``mmcv.imfrombytes(data, **reader)``.
 
     Of several frames or pages it is the first; 16 bits become 8, alpha is dropped. The header is looked at before
     anything is decoded. Raises ValueError or OSError with the path and the reason.
@@ -50,7 +50,7 @@ def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int 
 
 
 def check_array(image: np.ndarray, name: str) -> np.ndarray:
-    """``image`` as it is; raises ValueError with what to do if it is not uint8 (height, width, 3)."""
+    """Returns ``image``; raises ValueError, with what to do, if it is not uint8 (height, width, 3)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f'{name} {WANTED}, got {image.dtype} {tuple(image.shape)}: {_advice(image)}')
     return image
@@ -65,7 +65,7 @@ def _not_a_file(path: Path) -> OSError:
 
 
 def _check_header(file: BinaryIO, path: Path, max_pixels: int) -> tuple[str, int]:
-    """What the header in ``file`` announces, in words, and where Pillow stopped reading it."""
+    """Says in words what the header of ``file`` announces, and where Pillow stopped reading it."""
     if not file.read(1):
         raise ValueError(f'{path}: the file is empty (0 bytes)')
     file.seek(0)
@@ -102,7 +102,7 @@ def _decode(data: bytes, path: Path, kind: str, reader: dict[str, Any]) -> np.nd
 
 
 def _advice(image: np.ndarray) -> str:
-    """What makes a picture of ``image``, which is none."""
+    """Says how to make an image of an array that is none."""
     if 0 in image.shape:
         return 'it has no pixels'
     if image.ndim == 2:

@@ -1,4 +1,4 @@
-"""From a config and a checkpoint: the trained model, the names of its classes, the pipeline of its inputs."""
+"""Builds a trained model from a config and a checkpoint, with its class names and the pipeline of its inputs."""
 
 import copy
 import os
@@ -17,12 +17,12 @@ from ..recipes import datasets_in, type_name
 
 
 def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of ``cfg`` with the weights of ``checkpoint``, on the CPU, and ``classes`` and ``palette`` of its data.
+    """Builds the model of ``cfg`` with the weights of ``checkpoint``, on the CPU; gives also ``classes``, ``palette``.
 
-    These come from the checkpoint, or else from the config's test data set, whose annotations are not read; ``palette``
-    is 'random' where neither has colours for these classes. ``scope`` is where the config's types are looked up if it
-    has no default scope. Raises ValueError if the checkpoint does not belong to the config or the names to the model,
-    FileNotFoundError if there is none.
+    Both come from the checkpoint, or else from the config's test data set, whose annotations are not read. ``palette``
+    is 'random' if neither has colours for these classes. ``scope``: where the config's types are looked up if it has no
+    default scope. Raises ValueError if the checkpoint does not belong to the config, or the class names not to the
+    model, and FileNotFoundError if there is no such checkpoint.
     """
     _check_file(os.fspath(checkpoint), cfg)
     loaded = load_checkpoint(checkpoint)
@@ -37,7 +37,7 @@ def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The device of that name; for None the GPU if there is one. Raises ValueError for a GPU that is not there."""
+    """Gives the device of a name, for None the GPU if there is one. Raises ValueError for a GPU that is not there."""
     available = torch.cuda.is_available()
     device = torch.device(name or ('cuda' if available else 'cpu'))
     if device.type == 'cuda' and not available:
@@ -46,7 +46,7 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
-    """How to decode a file, and the config's test pipeline from the decoded image on, without its annotations."""
+    """Gives how to decode a file, and the config's test pipeline behind the decoding, without annotations."""
     from mmcv.transforms import LoadAnnotations
     from mmengine.dataset import Compose
 
@@ -71,7 +71,7 @@ def _check_file(checkpoint: str, cfg: Config) -> None:
 
 
 def _build(cfg: Config, scope: str) -> nn.Module:
-    """The model of ``cfg`` with random weights, for one process; its ``init_cfg`` is left alone."""
+    """Builds the model of ``cfg`` with random weights, for one process; does not load its ``init_cfg``."""
     from mmengine.model.utils import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
 
@@ -80,7 +80,7 @@ def _build(cfg: Config, scope: str) -> nn.Module:
 
 
 def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:
-    """``classes`` and ``palette`` of the data set that a checkpoint was trained on; raises ValueError if not known."""
+    """Finds the ``classes`` and ``palette`` of a checkpoint's training; raises ValueError if no names are known."""
     trained = _trained_on(loaded)
     if trained['classes'] and trained['palette']:
         return trained
@@ -98,14 +98,14 @@ def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:
 
 
 def _trained_on(loaded: dict[str, Any]) -> dict[str, Any]:
-    """The names and colours that mmengine, or mmdet 2.x and mmseg 0.x before it, wrote into a checkpoint, or None."""
+    """Reads the names and colours that mmengine, mmdet 2.x or mmseg 0.x wrote into a checkpoint; None if missing."""
     meta = loaded.get('meta') or {}
     names = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
     return {'classes': names.get('classes'), 'palette': names.get('palette')}
 
 
 def _configured(cfg: Config) -> dict[str, Any]:
-    """The test data set's names and colours, or None; its annotations are not read."""
+    """Reads the names and colours of the test data set, None if missing, without its annotations."""
     from mmengine.registry import DATASETS
 
     metainfo = DATASETS.build(dict(copy.deepcopy(_test_dataset(cfg)), lazy_init=True)).metainfo
@@ -118,7 +118,7 @@ def _test_dataset(cfg: Config) -> dict[str, Any]:
 
 
 def _check_classes(model: nn.Module, classes: list[str], source: str | os.PathLike) -> None:
-    """Names of another data set would be wrong without a sign of it."""
+    """Raises ValueError unless there is a name for each class: names of other data would be wrong in silence."""
     predicted = getattr(head_that_predicts(model), 'num_classes', None)
     if predicted is not None and predicted != len(classes):
         raise ValueError(

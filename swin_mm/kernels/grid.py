@@ -16,8 +16,8 @@ class Layout:
     """Where the tokens of some rows of windows are; strips of a map that look alike share it.
 
     ``tokens``: how many there are. ``gather`` ``(n * N,)`` int64: the token at each place of the n windows, counted
-    from the top, or ``tokens`` for padding. ``scatter`` ``(tokens,)`` int64: the place of each token. ``variants``: how many
-    windows have each mask of ``mask_variants``; windows with one mask lie together, in this order.
+    from the top, or ``tokens`` for padding. ``scatter`` ``(tokens,)`` int64: the place of each token. ``variants``: how
+    many windows have each mask of ``mask_variants``; windows with one mask lie together, in this order.
     """
 
     tokens: int

@@ -41,7 +41,7 @@ def window_attention(
 
 
 def _bias_of(grid: WindowGrid, bias: Tensor) -> Tensor:
-    """Makes the bias ``(1, heads, N, N)``, with a shift ``(1, windows * heads, N, N)`` and the mask in it; rows aligned."""
+    """Makes the bias ``(1, heads, N, N)``, with a shift ``(1, windows * heads, N, N)``, mask included."""
     N = bias.shape[-1]
     bias = F.pad(grid.bias_variants(bias) if grid.shifted else bias, (0, -N % ALIGNED)).contiguous()
     if grid.shifted:
