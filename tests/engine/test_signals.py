@@ -152,7 +152,30 @@ def test_what_could_not_be_saved_is_no_success(tmp_path, monkeypatch):
     ],
 )
 def test_command_line_that_goes_on(argv, command):
-    assert signals.resume_command(shlex.split(argv)) == f'python {command}'
+    assert signals.resume_command(shlex.split(argv), {}) == f'python {command}'
+
+
+TORCHRUN = {'TORCHELASTIC_RUN_ID': 'none', 'LOCAL_WORLD_SIZE': '4'}
+NODES = TORCHRUN | {'GROUP_WORLD_SIZE': '2', 'GROUP_RANK': '1', 'MASTER_ADDR': '10.0.0.1', 'MASTER_PORT': '29500'}
+
+
+@pytest.mark.parametrize(
+    ('program', 'environment', 'command'),
+    [
+        ('tools/train.py', {}, 'python tools/train.py'),
+        ('swin-mm train', {}, 'swin-mm train'),
+        ('tools/train.py', TORCHRUN, 'torchrun --nproc_per_node=4 tools/train.py'),
+        ('swin-mm train', TORCHRUN, 'torchrun --nproc_per_node=4 -m swin_mm train'),
+        (
+            'swin-mm train',
+            NODES,
+            'torchrun --nproc_per_node=4 --nnodes=2 --node_rank=1 --master_addr=10.0.0.1 --master_port=29500'
+            ' -m swin_mm train',
+        ),
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_started(program, environment, command):
+    assert signals.resume_command([program, 'a.py', '--amp'], environment) == f'{command} a.py --amp --resume'
 
 
 def _work(pipe):
