@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import swin_transformer as torchvision_swin
 
+from swin_mm.backbone.attention.window import WindowAttention
 from swin_mm.backbone.layers import MLP, BlockOptions, DropPath, PatchEmbed, PatchMerging, Stage, SwinBlock
 
 OPTIONS = BlockOptions()
@@ -223,3 +224,53 @@ class TestStage:
             return sum(size for pointer, size in sizes.items() if pointer not in own)
 
         assert kept(True) < 0.2 * kept(False)
+
+
+def two_lines(block: SwinBlock, x: torch.Tensor) -> torch.Tensor:
+    """Equation 3 of the paper, layer by layer."""
+    x = x + block.drop_path(block.attn(block.norm1(x)))
+    return x + block.drop_path(block.mlp(block.norm2(x)))
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.4])
+@pytest.mark.parametrize('train', [True, False], ids=['training', 'evaluation'])
+@pytest.mark.parametrize('kernel', ['auto', 'sdpa', 'reference'])
+def test_a_block_is_the_papers_two_lines_in_value_and_gradient(kernel, train, rate):
+    """Also with dropout everywhere, which the fast form must draw in the order of the layers."""
+    drops = dict(drop_rate=rate, attn_drop_rate=rate)
+    block = randomize(SwinBlock(8, 2, (3, 3), rate, BlockOptions(kernel=kernel, **drops))).double().train(train)
+    results = []
+    for function in (block, lambda x: two_lines(block, x)):
+        torch.manual_seed(1)
+        x = torch.randn(4, 9, 12, 8, dtype=torch.float64, requires_grad=True)
+        y = function(x)
+        ramp = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        results.append([y, *torch.autograd.grad((y * ramp).sum(), [x, *block.parameters()])])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize('name', ['norm1', 'attn', 'attn.qkv', 'attn.proj_drop', 'drop_path', 'mlp', 'mlp.act'])
+@pytest.mark.parametrize('grad', [True, False], ids=['gradient', 'inference'])
+@pytest.mark.parametrize('backward', [True, False], ids=['backward', 'forward'])
+def test_a_hook_on_any_part_of_a_block_is_called(name, grad, backward):
+    block, x = SwinBlock(8, 2, (0, 0), 0.0, OPTIONS).eval(), torch.randn(1, 7, 7, 8, requires_grad=grad)
+    calls, module = [], block.get_submodule(name)
+    if backward:
+        module.register_full_backward_hook(lambda *_: calls.append(name))
+    else:
+        module.register_forward_hook(lambda *_: calls.append(name))
+    with torch.set_grad_enabled(grad):
+        y = block(x)
+    if grad:
+        y.sum().backward()
+    expected = 0 if backward and not grad else 2 if name == 'drop_path' else 1
+    assert calls == [name] * expected
+
+
+def test_named_reference_takes_the_two_lines(monkeypatch):
+    monkeypatch.setattr(WindowAttention, 'forward', lambda *_: pytest.fail('called'))
+    x = torch.randn(1, 7, 7, 8)
+    SwinBlock(8, 2, (0, 0), 0.0, BlockOptions(kernel='sdpa'))(x)
+    with pytest.raises(pytest.fail.Exception, match='called'):
+        SwinBlock(8, 2, (0, 0), 0.0, BlockOptions(kernel='reference'))(x)
