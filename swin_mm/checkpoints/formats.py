@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from .pickles import plain_data, read_pickle, stand_ins_in_torch
+from .weights_only import load_weights_only
 
 HEAD = 512  # bytes that tell every format
 # torch.save before 1.6: a pickled magic number, protocol 2.
@@ -53,7 +52,7 @@ def _read_torch(path: Path, map_location: Any, mmap: bool) -> Any:
     mapped = mmap and path.suffix != '.safetensors'
     with open(path, 'rb') as file, stand_ins_in_torch():
         source = path if mapped else file
-        return plain_data(torch.load(source, map_location=map_location, weights_only=True, mmap=mapped))
+        return plain_data(load_weights_only(source, map_location=map_location, mmap=mapped))
 
 
 def _read_old_torch(path: Path, map_location: Any, _: bool) -> Any:

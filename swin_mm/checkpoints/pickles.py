@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 from torch import Tensor
 
+from .weights_only import load_weights_only
+
 DTYPES = {
     **{'b1': torch.bool, 'u1': torch.uint8, 'i1': torch.int8, 'i2': torch.int16, 'i4': torch.int32, 'i8': torch.int64},
     **{'f2': torch.float16, 'f4': torch.float32, 'f8': torch.float64, 'c8': torch.complex64, 'c16': torch.complex128},
@@ -106,7 +108,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _storage(raw: bytes) -> Any:
     """``torch.storage._load_from_bytes``, which itself runs what the bytes name."""
-    return torch.load(io.BytesIO(raw), weights_only=True)
+    return load_weights_only(io.BytesIO(raw))
 
 
 # mmengine saves schedulers with their methods and logs with their statistics, all of them by name.
@@ -125,8 +127,7 @@ STAND_INS: dict[str, Callable] = {
     'argparse.Namespace': _Namespace,
 }
 BUILT = (_Dtype, _Array, _HistoryBuffer, _Namespace)  # may be given a state
-# PyTorch's own loader of weights calls the second of them too.
-TENSORS = {
+TENSORS = {  # PyTorch's own loader of weights calls the second of them too
     'torch.storage._load_from_bytes': _storage,
     'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
 }
@@ -166,8 +167,7 @@ def _path(listed: Any) -> str:
 def plain_data(value: Any) -> Any:
     """``value`` with tensors and dicts in the place of stand-ins; entries that are code are left out.
 
-    A ``HistoryBuffer`` becomes the dict that ``compat/mmengine_checkpoints.py`` makes one of again. Dicts and lists
-    keep their identity.
+    A ``HistoryBuffer`` becomes a dict, from which ``compat/mmengine_checkpoints.py`` makes one. Dicts and lists stay.
     """
     return _to_data(value, {}, lambda tensor: tensor)
 

@@ -21,6 +21,7 @@ from mmengine.logging import HistoryBuffer, MessageHub, print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from ..checkpoints import files
+from ..checkpoints.weights_only import refuse_programs
 from .rebind import rebind
 
 # Sets and complex numbers are not among them: PyTorch 2.5 refuses both.
@@ -132,8 +133,9 @@ class _WeightsOnlyTorch:
         return getattr(torch, name)
 
     @staticmethod
-    def load(*args: Any, **kwargs: Any) -> Any:
-        return torch.load(*args, **{**kwargs, 'weights_only': WEIGHTS_ONLY})
+    def load(f: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_programs(f)
+        return torch.load(f, *args, **{**kwargs, 'weights_only': WEIGHTS_ONLY})
 
 
 def _load_weights_only() -> None:
