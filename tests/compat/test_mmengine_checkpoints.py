@@ -200,12 +200,16 @@ def by_an_mmengine_that_falls_back(file):
     return mmengine_checkpoint.torch.load(file, weights_only=False)
 
 
+# PyTorch finds a method by getattr. From 2.6 on that is read as a stand-in, so the class is what it meets next.
+REFUSED = r'\(builtins\.getattr\)' if torch.__version__ < '2.6' else r'\(pathlib'
+
+
 @pytest.mark.parametrize('load', [from_file, from_url, by_an_mmengine_that_falls_back])
 def test_mmengine_runs_no_code_from_a_checkpoint(tmp_path, monkeypatch, load):
     monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path))
     trace, file = tmp_path / 'trace', cached(ADDRESS)
     torch.save(dict(state_dict={}, attack=Attack(trace)), file)
-    with pytest.raises((ValueError, pickle.UnpicklingError), match=r'pathlib|Weights only load failed'):
+    with pytest.raises((ValueError, pickle.UnpicklingError), match=rf'{REFUSED}|Weights only load failed'):
         load(file)
     assert not trace.exists()
     torch.load(file, weights_only=False)
