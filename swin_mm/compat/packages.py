@@ -6,7 +6,7 @@ The same three functions as ``mmengine/utils/package_utils.py`` (0.10.7), made o
 
 import os
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from mmengine.config.utils import MODULE2PACKAGE
@@ -18,8 +18,8 @@ PACKAGE2MODULE = {package: module for module, package in MODULE2PACKAGE.items()}
 
 
 def install() -> None:
-    """Replace mmengine's functions where ``pkg_resources`` cannot be imported."""
-    if find_spec('pkg_resources') is None:
+    """Replace mmengine's functions where they would fail: without ``pkg_resources``, or beside a fork."""
+    if find_spec('pkg_resources') is None or _has_fork():
         for replacement in (is_installed, get_installed_path, package2module):
             rebind(getattr(package_utils, replacement.__name__), replacement)
 
@@ -56,6 +56,18 @@ def package2module(package: str) -> str:
     if not modules:
         raise ValueError(f'cannot infer the module of {package}: its top_level.txt is absent or empty')
     return modules[0]
+
+
+def _has_fork() -> bool:
+    """True when a module such as mmseg is there and the distribution in which mmengine looks for it is not.
+
+    ``onedl-mmengine`` 0.10.12 does not find ``onedl-mmsegmentation``, for it asks for ``mmsegmentation``.
+    """
+    return any(
+        find_spec(module) and not any(Distribution.discover(name=package))
+        for module, package in MODULE2PACKAGE.items()
+        if module != package
+    )
 
 
 def _find_module(package: str) -> ModuleSpec | None:

@@ -120,3 +120,18 @@ from mmengine.utils import package_utils
 print({package_utils.is_installed.__module__, package_utils.get_installed_path.__module__})
 """
     assert run_python(code, tmp_path / 'old').strip() == "{'mmengine.utils.package_utils'}"
+
+
+def test_a_fork_is_found_where_pkg_resources_is_there(run_python, tmp_path):
+    """mmengine asks for a distribution by the name of the original, and by no module's."""
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'old' / 'pkg_resources.py').touch()
+    fork = distribution(tmp_path / 'fork', 'some-fork', 'somemodule')
+    code = """
+from mmengine.config.utils import MODULE2PACKAGE
+MODULE2PACKAGE['somemodule'] = 'some-original'
+import swin_mm
+from mmengine.utils import package_utils
+print(package_utils.is_installed('some-original'), package_utils.get_installed_path('some-original'))
+"""
+    assert run_python(code, tmp_path / 'old', fork).split() == ['True', str(fork / 'somemodule')]
