@@ -38,8 +38,8 @@ class Package:
 
 
 PACKAGES = (
-    Package('torch', 'torch', ('torch',), '2.5', needed=True),
-    Package('torchvision', 'torchvision', ('torchvision',), '0.20', needed=True, probe='torchvision.ops'),
+    Package('torch', 'torch', ('torch',), '2.5.1', needed=True),
+    Package('torchvision', 'torchvision', ('torchvision',), '0.20.1', needed=True, probe='torchvision.ops'),
     Package('numpy', 'numpy', ('numpy',), '1.26', needed=True),
     Package('pillow', 'PIL', ('pillow',), '10', needed=True, probe='PIL.Image'),
     Package('safetensors', 'safetensors', ('safetensors',), '0.4', needed=True, probe='safetensors.torch'),

@@ -176,7 +176,7 @@ def test_without_any_package_there_is_a_report(root, tmp_path):
 
 def test_a_package_that_is_too_old(monkeypatch, verdict):
     monkeypatch.setattr(torch, '__version__', '2.1.2+cu118')
-    assert '2.1.2+cu118 is older than 2.5. To do: pip install' in verdict(
+    assert '2.1.2+cu118 is older than 2.5.1. To do: pip install' in verdict(
         lambda: install.package(package_named('torch'))
     )
     monkeypatch.setattr(torch, '__version__', '2.10.0')
