@@ -103,8 +103,9 @@ class DropPath(nn.Module):
         """Draws the factor ``(B, 1, ..., 1)`` on the samples of ``x``, 0 for a dropped one; None where none is."""
         if not self.training or self.rate == 0.0:
             return None
-        kept = torch.rand(x.shape[0], device=x.device) < 1.0 - self.rate
-        return (kept.to(x.dtype) / (1.0 - self.rate)).view(-1, *[1] * (x.ndim - 1))
+        shape = (len(x),) + (1,) * (x.ndim - 1)
+        kept = torch.rand(shape, device=x.device) < 1.0 - self.rate
+        return kept.to(x.dtype) / (1.0 - self.rate)
 
     def extra_repr(self) -> str:
         return f'rate={self.rate:.3f}'
