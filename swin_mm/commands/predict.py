@@ -112,7 +112,7 @@ def check_flags(args: argparse.Namespace, cfg: Config) -> None:
 
 
 def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, Writer]:
-    """The images that ``args`` name, the model, and the writer of its results; raises before it loads if it can."""
+    """Finds the images, loads the model and makes the writer of its results; refuses before it loads if it can."""
     if args.show:
         check_display()
     paths = find_images(args.inputs)
@@ -121,26 +121,23 @@ def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, 
     for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
         if not unwanted:
             _make_folder(Path(args.out_dir, folder))
-    output: dict[str, Any] = dict(
-        draw=not args.no_save_vis, save=not args.no_save_pred, show=args.show, print_result=args.print_result
-    )
-    if cfg.get('default_scope') == 'mmseg':
-        segmentor = Segmentor(cfg, args.weights, args.device, args.max_pixels)
+    task = Segmentor if cfg.get('default_scope') == 'mmseg' else Detector
+    model = task(cfg, args.weights, args.device, args.max_pixels)
+    return paths, model, _writer(args, model)
+
+
+def _writer(args: argparse.Namespace, model: Detector | Segmentor) -> Writer:
+    output = dict(draw=not args.no_save_vis, save=not args.no_save_pred, show=args.show, print_result=args.print_result)
+    if isinstance(model, Segmentor):
         opacity = OPACITY if args.opacity is None else args.opacity
-        labels = bool(args.with_labels)
-        return (
-            paths,
-            segmentor,
-            SegmentationWriter(segmentor, args.out_dir, opacity=opacity, with_labels=labels, **output),
-        )
-    detector = Detector(cfg, args.weights, args.device, args.max_pixels)
+        return SegmentationWriter(model, args.out_dir, opacity=opacity, with_labels=bool(args.with_labels), **output)
     score = SCORE if args.pred_score_thr is None else args.pred_score_thr
     palette = None if args.palette == 'none' else args.palette
-    return paths, detector, DetectionWriter(detector, args.out_dir, score=score, palette=palette, **output)
+    return DetectionWriter(model, args.out_dir, score=score, palette=palette, **output)
 
 
 def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_size: int) -> Iterator[str]:
-    """Why a picture has no result, for each of those; the files of the others are written and printed."""
+    """Writes and prints the files of each image; yields the reason for each that has no result."""
     for path, name, found in zip(paths, unique_names(paths), model.stream(paths, batch_size), strict=True):
         if isinstance(found, Exception):
             yield str(found)
@@ -153,7 +150,7 @@ def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_s
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, 1 if an input or the model cannot be used, 130 after Ctrl-C; other inputs are still done."""
+    """Returns the exit status: 0, 1 if an input or the model cannot be used, 130 after Ctrl-C."""
     args = parse_args(argv)
     paths: list[Path] = []
     failed: list[str] = []
