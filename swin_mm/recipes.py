@@ -24,6 +24,12 @@ def known_recipes() -> list[Path]:
     return sorted(recipes_folder().glob('*.py'))
 
 
+def short_name(path: str | os.PathLike) -> str:
+    """The name by which `find_config` finds ``path`` from anywhere: a recipe's own, for any other config its path."""
+    path = Path(path)
+    return path.stem if path.is_relative_to(recipes_folder()) else str(path)
+
+
 def find_config(name: str | os.PathLike) -> Path:
     """The config that ``name`` means: a path, a file name, or the bare name of a recipe, such as ``mask_rcnn_swin_t``.
 

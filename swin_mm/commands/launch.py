@@ -88,6 +88,9 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(f'{program()}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
     except RunError as error:  # of any rank: no other one may have met it
         sys.exit(f'{program()}: rank {os.environ.get("RANK", "0")}: {error}')
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)  # as shells say it; a training stops with less haste first: see StopOnSignal
     if isinstance(status, int):

@@ -13,7 +13,7 @@ from ..checkpoints.downloads import is_url
 from ..checkpoints.files import read as load_checkpoint
 from ..checkpoints.load import load_weights
 from ..errors import CheckpointError
-from ..recipes import datasets_in, type_name
+from ..recipes import datasets_in, short_name, type_name
 
 
 def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -66,7 +66,7 @@ def _check_file(checkpoint: str, cfg: Config) -> None:
         what = 'a folder, not a file' if path.is_dir() else f'no such file (looked in {path.absolute().parent})'
         raise FileNotFoundError(
             f'checkpoint {checkpoint}: {what}: name another file or a URL, or train one with '
-            f'swin-mm train {cfg.filename}'
+            f'swin-mm train {short_name(cfg.filename or "CONFIG")}'
         )
 
 

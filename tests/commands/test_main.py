@@ -63,3 +63,11 @@ def test_every_recipe_has_a_row_with_figures_and_their_origin(root, capsys):
     assert rows['upernet_swin_l'].source == "Microsoft's README"
     assert rows['upernet_swin_pico_shapes'].source == 'measured here'
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
+
+
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    done = subprocess.run(
+        f'{sys.executable} -m swin_mm recipes | head -n 1', shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith('recipe ')
+    assert done.stderr == ''

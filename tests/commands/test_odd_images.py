@@ -16,6 +16,7 @@ from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, picture, save_check
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Detector, Segmentor
 from swin_mm.inference.sources import unique_names
+from swin_mm.recipes import short_name
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_what_is_missing_is_said_before_a_model_is_built(demo, words, three, mon
     (line,) = complaints(capsys)
     assert line.startswith(said)
     if fault == 'no checkpoint':
-        assert line.endswith(f'name another file or a URL, or train one with swin-mm train {words[0]}')
+        assert line.endswith(f'name another file or a URL, or train one with swin-mm train {short_name(words[0])}')
 
 
 def test_a_disk_that_is_read_only_is_said_before_a_model_is_built(demo, words, three, monkeypatch, capsys):

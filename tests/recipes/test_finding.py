@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from swin_mm import recipes
 from swin_mm.errors import PreflightError
-from swin_mm.recipes import datasets_in, find_config, known_recipes, settings_within, type_name
+from swin_mm.recipes import datasets_in, find_config, known_recipes, settings_within, short_name, type_name
 
 OFFICIAL = 'mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco'
 
@@ -37,6 +37,12 @@ def test_what_is_here_comes_first(place, name, tmp_path, monkeypatch):
     (tmp_path / place).touch()
     assert os.path.samefile(find_config(name), tmp_path / place)
     assert find_config(tmp_path / place) == tmp_path / place
+
+
+def test_a_recipe_has_a_short_name_and_any_other_config_its_path(root, tmp_path):
+    assert short_name(root / 'configs/mask_rcnn_swin_t.py') == 'mask_rcnn_swin_t'
+    assert short_name(root / f'configs/swin/{OFFICIAL}.py') == OFFICIAL
+    assert short_name(tmp_path / 'mine.py') == str(tmp_path / 'mine.py')
 
 
 def test_a_wheel_has_its_recipes_where_mmengine_looks(tmp_path, monkeypatch):
