@@ -14,7 +14,8 @@ HELP = ('-h', '--help', 'help')
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command that ``argv`` names (None: the command line); exits with status 2 if there is none."""
-    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or [None]
+    words = sys.argv[1:] if argv is None else list(argv)
+    name, rest = (words[0], words[1:]) if words else (None, [])
     if name in HELP:
         print(usage())
     elif name == '--version':

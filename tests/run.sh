@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets everything up and runs the checks: ruff, then the tests, one process a core, with line coverage of swin_mm/.
+# Sets everything up and runs the checks: ruff, mypy, then the tests, one process a core, with line coverage of swin_mm/.
 #   bash tests/run.sh            the fast suite
 #   bash tests/run.sh --slow     the slow proofs as well
 #   bash tests/run.sh -k grid    any other arguments go to pytest
@@ -15,5 +15,7 @@ fi
 say 'ruff'
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
+say 'mypy'
+"$PYTHON" -m mypy
 say 'pytest'
 exec "$PYTHON" -m pytest -m "$marker" --numprocesses auto --dist loadfile --cov=swin_mm --cov-report=term:skip-covered --durations=10 "$@"

@@ -9,7 +9,7 @@ from ..checkpoints import FIRST_CONV
 from .layers import BlockOptions
 
 # arXiv 2103.14030, section 3.3: width, blocks a stage, heads a stage.
-ARCHS = {
+ARCHS: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
@@ -23,6 +23,8 @@ ALIASES = dict(embed_dim='embed_dims', in_chans='in_channels', ape='use_abs_pos_
 @dataclass(frozen=True)
 class Arguments:
     """Every argument of mmdet's and mmseg's ``SwinTransformer`` under its name, and ours; checked on creation.
+
+    Annotations are those of a created object: lists have become tuples, and an int for two sides a pair.
 
     in_channels: channels of the image.
     embed_dims, depths, num_heads: width of the first stage; blocks and attention heads of each stage.
@@ -48,9 +50,9 @@ class Arguments:
     embed_dims: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: int | tuple[int, int] = 7
-    patch_size: int | tuple[int, int] = 4
-    pretrain_img_size: int | tuple[int, int] = 224
+    window_size: tuple[int, int] = (7, 7)
+    patch_size: tuple[int, int] = (4, 4)
+    pretrain_img_size: tuple[int, int] = (224, 224)
     strides: tuple[int, ...] = ()
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
@@ -146,7 +148,7 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     rule = f'{name} must be a positive int or two (height, width)'
     _require(len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair), rule, value)
-    return pair
+    return pair[0], pair[1]
 
 
 def _with_arch(arch: str | None, given: dict[str, Any]) -> dict[str, Any]:

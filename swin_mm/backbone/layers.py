@@ -171,7 +171,7 @@ class SwinBlock(nn.Module):
             fc2=mlp.fc2,
             mlp_drop=mlp.drop,
             keep=self.drop_path.keep,
-            windows=attn.windows_on(tuple(x.shape[1:3])),
+            windows=attn.windows_on((x.shape[1], x.shape[2])),
             training=self.training,
         )
 

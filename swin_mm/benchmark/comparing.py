@@ -15,7 +15,7 @@ SIDES = (256, 384, 512, 768, 1024, 1536, 2048)  # pixels
 
 def compare(peers: Mapping[str, Peer], image: Tensor, conditions: Conditions, with_compiled: bool) -> dict[str, Any]:
     """The result of one shape of image: of each implementation, and then of each compiled, if wanted."""
-    image, shape = image.to(conditions.device), tuple(image.shape[2:])
+    image, shape = image.to(conditions.device), (image.shape[2], image.shape[3])
     reference = next((name for name in ('mmdet', 'mmseg') if name in peers), next(iter(peers)))
     everyone = dict(peers)
     if with_compiled:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,7 +51,7 @@ class Attention(NamedTuple):
 
 
 @torch.no_grad()
-def count(model: nn.Module, shape: tuple[int, int]) -> dict[str, Cost]:
+def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
     """Costs of each part of ``model``, in order, and of the 'whole', for a picture of ``shape`` (height, width).
 
     Moves ``model`` to the meta device, where nothing is computed. Raises PreflightError for a model whose heads it
@@ -86,12 +87,13 @@ def window_attention(backbone: SwinTransformer, shape: tuple[int, int]) -> list[
     spent = {name.partition('.')[2]: by_operator for name, by_operator in counter.get_flop_counts().items()}
     result = []
     h, w = (-(-side // patch) for side, patch in zip(shape, backbone.arguments.patch_size, strict=True))
-    for i, stage in enumerate(backbone.layers):
-        layers = [spent[f'layers.{i}.blocks.{j}.attn'] for j in range(len(stage.blocks))]
+    for i in range(len(backbone.layers)):
+        depth = backbone.arguments.depths[i]
+        layers = [Counter(spent[f'layers.{i}.blocks.{j}.attn']) for j in range(depth)]
         C, (M, N), tokens = backbone.arguments.embed_dims * 2**i, backbone.arguments.window_size, h * w
-        linear, depth = 4 * tokens * C**2, len(layers)
+        linear = 4 * tokens * C**2
         formulas = depth * (linear + 2 * tokens**2 * C), depth * (linear + 2 * M * N * tokens * C)
-        counted = sum(layer.total() for layer in map(Counter, layers)) // 2
+        counted = sum(layer.total() for layer in layers) // 2
         products = sum(layer[torch.ops.aten.bmm] for layer in layers) // 2
         result.append(Attention((h, w), C, depth, *formulas, counted, products))
         h, w = -(-h // 2), -(-w // 2)
@@ -109,7 +111,7 @@ def _parameters(part: nn.Module) -> int:
     return sum(p.numel() for p in part.parameters())
 
 
-def _heads(model: nn.Module, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.Module, Tensor | Sequence[Tensor]]]:
+def _heads(model: BaseModel, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.Module, Tensor | Sequence[Tensor]]]:
     """(part of the model, head in it, what the head is run on)."""
     kinds = {kind.__name__ for kind in type(model).__mro__}
     if 'TwoStageDetector' in kinds and type(model.roi_head).__name__ in ('StandardRoIHead', 'CascadeRoIHead'):
@@ -129,7 +131,7 @@ def _heads(model: nn.Module, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.M
         )
 
 
-def _on_regions(number: int, heads: nn.Module, extractors: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:
+def _on_regions(number: int, heads: BaseModule, extractors: BaseModule) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """(part, head, ``number`` regions), for each stage of a cascade."""
     stages = zip(heads, extractors, strict=True) if isinstance(heads, nn.ModuleList) else [(heads, extractors)]
     for head, extractor in stages:

@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,18 +16,21 @@ from torch import nn
 
 from .peers import Conditions, Repetition
 
+Key = TypeVar('Key')
+
 WIDTH = 120  # columns of a terminal
 FITTED_FROM = 512 * 512  # pixels; on smaller pictures a fixed cost shows
 WARM_UP = {'cpu': 2, 'cuda': 10}  # repetitions
 
 
-def measure(runs: Mapping[str, tuple[nn.Module, Repetition]], conditions: Conditions) -> dict[str, dict[str, Any]]:
+def measure(runs: Mapping[Key, tuple[nn.Module, Repetition]], conditions: Conditions) -> dict[Key, dict[str, Any]]:
     """The summary of each repetition's times, round by round one of each after a warm-up, and its memory.
 
     ``first_call`` is the time of the very first one, in which compilation happens. Beside each repetition stands the
     module whose gradients it makes.
     """
-    first, times = {}, {name: [] for name in runs}
+    first: dict[Key, float] = {}
+    times: dict[Key, list[float]] = {name: [] for name in runs}
     for name, (net, run) in runs.items():
         first[name] = timed(net, run, conditions.device)
         for _ in range(WARM_UP[conditions.device.type] - 1):

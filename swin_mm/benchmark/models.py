@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
@@ -26,6 +27,7 @@ STOCK_ARGUMENTS = (
 class WholeModel(Peer):
     """A detector or segmentor of mmdet or mmseg, ``scope``, without pre- and post-processing."""
 
+    net: BaseModel
     scope: str = 'mmdet'
 
     def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:

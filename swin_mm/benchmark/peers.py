@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,7 @@ class Peer:
 
     def compiled(self) -> 'Peer':
         """The same weights behind ``torch.compile``, which compiles anew for each size."""
-        return replace(self, net=torch.compile(self.net, dynamic=False))
+        return replace(self, net=cast(nn.Module, torch.compile(self.net, dynamic=False)))
 
 
 def backbones(arch: str, names: Sequence[str]) -> dict[str, Peer]:
@@ -121,7 +121,7 @@ def _mmdet(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
 
 
 class _TimmMaps(nn.Module):
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: Any):
         super().__init__()
         self.net = net
 
@@ -147,7 +147,7 @@ def _timm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
 
 
 class _TorchvisionMaps(nn.Module):
-    def __init__(self, features: nn.Module):
+    def __init__(self, features: nn.Sequential):
         super().__init__()
         self.features = features
 

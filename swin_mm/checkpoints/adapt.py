@@ -74,7 +74,7 @@ def adapt(
 
 
 def _grid(own: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    return tuple(own[EMBEDDING].shape[2:]) if EMBEDDING in own else None
+    return (own[EMBEDDING].shape[2], own[EMBEDDING].shape[3]) if EMBEDDING in own else None
 
 
 def _not_wanted(key: str, own: Mapping[str, Tensor]) -> str | None:
@@ -97,7 +97,7 @@ def _resized(key: str, value: Tensor, own: Tensor, window: tuple[int, int], firs
     if key.endswith(TABLE) and value.ndim == 2 and value.shape[1] == own.shape[1]:
         return resize_table(value, window)
     if key == EMBEDDING and value.ndim == 4 and value.shape[:2] == own.shape[:2]:
-        return resize_embedding(value, tuple(own.shape[2:]))
+        return resize_embedding(value, (own.shape[2], own.shape[3]))
     if key == CONV and value.ndim == 4 and value[:, :1].shape == own[:, :1].shape:
         return adapt_channels(value, own.shape[1], first_conv)
     return None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from ..errors import CheckpointError, shortlist
 
@@ -88,7 +89,7 @@ def swap(name: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 
 # Hugging Face's layers around the attention, the same in all versions.
-_HF = dict(
+_HF: dict[str, Any] = dict(
     blocks='encoder.layers.{i}.blocks.',
     downsample='encoder.layers.{i}.downsample.',
     map_norm='hidden_states_norms.stage{next}.',

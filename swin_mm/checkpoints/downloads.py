@@ -10,7 +10,8 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPException, HTTPMessage
+from email.message import Message
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
@@ -24,8 +25,8 @@ from .whole_file import put_in_place
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows has none
 
 TIMEOUT = 30  # seconds without an answer
 ATTEMPTS = 5
@@ -75,8 +76,8 @@ def fetch(url: str) -> Path:
         elif reason := _differs(url, target):
             raise ValueError(f'{target} {reason}: delete it, and {address(url)} is downloaded again')
     except (URLError, HTTPException, OSError) as error:
-        reason = getattr(error, 'reason', None) or error
-        raise OSError(f'{address(url)}: {reason}; a copy of the file is looked for at {target}') from error
+        cause = getattr(error, 'reason', None) or error
+        raise OSError(f'{address(url)}: {cause}; a copy of the file is looked for at {target}') from error
     return target
 
 
@@ -131,7 +132,7 @@ def _receive(url: str, file: BinaryIO) -> bool:
     return size in (-1, file.seek(0, os.SEEK_END))
 
 
-def _whole(headers: HTTPMessage) -> int:
+def _whole(headers: Message) -> int:
     """The size of the file at the server, in bytes, from ``Content-Range: bytes 3-7/8``; -1 if it does not say."""
     size = headers.get('Content-Range', '').rpartition('/')[2]
     return int(size) if size.isdigit() else -1

@@ -27,7 +27,7 @@ def adapt_before_loading(module: nn.Module, state: dict[str, Any], prefix: str, 
     target = module.state_dict()
     if not given or is_exact(given, target):
         return
-    a = module.arguments
+    a: Any = module.arguments
     # A backbone drops the head of a classifier, a classifier keeps it.
     source = to_official(unwrap(given)[0]) if HEAD in target else given
     adapted, report = adapt(source, target, a.window_size, a.first_conv, a.min_loaded)

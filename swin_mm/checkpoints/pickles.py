@@ -61,7 +61,7 @@ class _Namespace:
 class _Config:
     """A dict with attributes, such as ``yacs.config.CfgNode``, becomes one without."""
 
-    def __new__(cls, *items: Any) -> OrderedDict:
+    def __new__(cls, *items: Any) -> OrderedDict:  # type: ignore[misc]  # a class, since unpickling calls __new__
         return OrderedDict(*items)
 
 
@@ -212,9 +212,10 @@ class _Unpickler(pickle._Unpickler):
     The one written in C would set attributes of the stand-ins themselves if a pickle asked for it.
     """
 
+    stack: list[Any]
     dispatch: ClassVar[dict] = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in REFUSED}
 
-    def find_class(self, module: str, name: str) -> Callable:
+    def find_class(self, module: str, name: str) -> Any:
         path = f'{PYTHON_2.get(module, module)}.{name}'
         if path not in FOR_PLAIN_PICKLES:
             raise pickle.UnpicklingError(f'GLOBAL {path}')
@@ -227,11 +228,10 @@ class _Unpickler(pickle._Unpickler):
     def load_newobj(self) -> None:
         arguments = self.stack.pop()
         cls = _checked(self.stack.pop())
-        self.append(cls.__new__(cls, *arguments))
+        self.stack.append(cls.__new__(cls, *arguments))
 
     def load_build(self) -> None:
-        state = self.stack.pop()
-        target = self.stack[-1]
+        state, target = self.stack.pop(), self.stack[-1]
         if type(target) in BUILT and hasattr(target, '__setstate__'):
             target.__setstate__(state)
         elif type(target) in (*BUILT, OrderedDict) and isinstance(state, dict):
@@ -244,7 +244,7 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _checked(called: Any) -> Callable:
+def _checked(called: Any) -> Any:
     if not any(called is known for known in FOR_PLAIN_PICKLES.values()):
         raise pickle.UnpicklingError(f'GLOBAL {type(called).__name__} called')
     return called

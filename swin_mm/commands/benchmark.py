@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for peer in peers.values():
         peer.net.to(conditions.device)
 
-    report = dict(settings=_settings(args, conditions, shapes, peers), machine=machine(conditions.device))
-    report |= dict(versions=versions(), commit=commit())
+    report: dict[str, Any] = dict(settings=_settings(args, conditions, shapes, peers))
+    report |= dict(machine=machine(conditions.device), versions=versions(), commit=commit())
     print(_heading(report))
     if args.scaling:
         report['scaling'] = scaling(peers['swin_mm'], args.batch, conditions)

@@ -107,7 +107,7 @@ def _use_plain_batch_norm(cfg: Config) -> bool:
     parts = (part for _, part in settings_within(cfg.get('model') or {}, 'model'))
     norms = [part for part in parts if type_name(part) in ('SyncBN', 'SyncBatchNorm')]
     for norm in norms:
-        norm.type = 'BN'
+        norm['type'] = 'BN'
     return bool(norms)
 
 

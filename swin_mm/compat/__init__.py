@@ -71,5 +71,5 @@ class _MmengineFinder(MetaPathFinder):
             execute(module)
             _patch_mmengine()
 
-        spec.loader.exec_module = execute_and_patch
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]  # of this one loader object
         return spec

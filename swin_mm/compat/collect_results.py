@@ -32,7 +32,7 @@ def collect_results_cpu(result_part: list, size: int, tmpdir: str | None = None)
     rank, world_size = get_dist_info()
     if world_size == 1:
         return result_part[:size]
-    shared = [_new_folder(tmpdir or os.curdir) if rank == 0 else None]
+    shared = [_new_folder(tmpdir or os.curdir) if rank == 0 else '']
     broadcast_object_list(shared)
     folder = Path(shared[0])
     try:

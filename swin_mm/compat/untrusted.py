@@ -49,7 +49,7 @@ def _run_no_config() -> None:
     Config.fromstring = staticmethod(typed_by_the_user)
 
 
-class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]  # in C if it is there
     """A YAML loader of plain data and of tuples, which ``Config.dump`` writes."""
 
 

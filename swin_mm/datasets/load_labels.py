@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image
+from PIL import Image, ImageFile
 
 IGNORED = 255
 FOUND = {'I': '16 bits', 'I;16': '16 bits', 'F': 'fractions', 'RGB': 'colours', 'RGBA': 'colours', 'LA': 'transparency'}
@@ -66,7 +66,7 @@ class LoadLabels(LoadAnnotations):
         return f'{super().__repr__()[:-1]}, num_classes={self.num_classes})'
 
 
-def _check_kind(image: Image.Image, path: str) -> None:
+def _check_kind(image: ImageFile.ImageFile, path: str) -> None:
     """Raises ValueError unless the pixels of ``image`` (opened, not yet decoded) are class indices."""
     packed = str(image.tile[0][3]) if image.tile else image.mode
     if image.mode not in ('1', 'L', 'P'):

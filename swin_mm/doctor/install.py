@@ -1,6 +1,7 @@
 """What is installed: versions, whether it can be imported, and whose the ops of mmcv are."""
 
 import contextlib
+import functools
 import importlib
 import json
 import platform
@@ -73,7 +74,7 @@ ADVICE = {
 
 def checks() -> list[Check]:
     """Python, every package, swin_mm itself and the ops of mmcv."""
-    packages = [Check(p.name, lambda p=p: package(p), ADVICE.get(p.module, REINSTALL)) for p in PACKAGES]
+    packages = [Check(p.name, functools.partial(package, p), ADVICE.get(p.module, REINSTALL)) for p in PACKAGES]
     ops = 'pip uninstall mmcv, then pip install mmcv-lite: swin_mm brings its ops; or build mmcv for this PyTorch'
     return [
         Check('python', python),
@@ -186,4 +187,5 @@ def _installed(name: str) -> bool:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """(2, 14, 1) of '2.14.1+cu130'."""
-    return tuple(int(part) for part in re.match(r'\d*(?:\.\d+)*', text)[0].split('.') if part)
+    release = re.split(r'[^\d.]', text, maxsplit=1)[0]
+    return tuple(int(part) for part in release.split('.') if part)

@@ -68,7 +68,7 @@ def private(text: str) -> str:
         folders |= {tempfile.gettempdir(): '<temp>', os.getcwd(): '<here>', str(Path.home()): '~'}
     for folder in sorted(folders, key=len, reverse=True):
         if len(folder) > 1:
-            text = re.sub(rf'{re.escape(folder)}(?![\w-])', lambda _, to=folders[folder]: to, text)
+            text = re.sub(rf'{re.escape(folder)}(?![\w-])', folders[folder], text)
     with contextlib.suppress(Exception):  # a container's user may have no name
         text = re.sub(rf'(?<=[/\\]){re.escape(getpass.getuser())}(?=[/\\])', 'USER', text)
     return text

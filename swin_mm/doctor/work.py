@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .report import REPORT_IT, AbsentError, Check, WrongError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KERNELS = ('reference', 'sdpa', 'cpu', 'triton')
 # Limits of the error in values and in gradients, in units of the largest entry; as in tests/kernels/test_kernels.py.
 LIMITS = {'float32': (1e-5, 1e-5), 'bfloat16': (2e-2, 5e-2)}
-SMALL = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), drop_path_rate=0.0)
+SMALL: dict[str, Any] = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), drop_path_rate=0.0)
 WORKER_TIME = 60  # seconds
 
 

@@ -54,8 +54,8 @@ class FiniteLosses(Hook):
         wrapper.update_params = functools.partial(self._update, wrapper)
         scaler = getattr(wrapper, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled():
-            self._step = wrapper.step  # mmengine's schedulers have put their counter into it
-            wrapper.step = functools.wraps(self._step)(functools.partial(self._step_if_finite, wrapper))
+            self._step = step = wrapper.step  # mmengine's schedulers have put their counter into it
+            wrapper.step = functools.wraps(step)(functools.partial(self._step_if_finite, wrapper, step))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keeps the buffers as they are."""
@@ -106,9 +106,9 @@ class FiniteLosses(Hook):
         if wrapper.should_update():
             wrapper.zero_grad()
 
-    def _step_if_finite(self, wrapper: OptimWrapper, **kwargs: Any) -> None:
+    def _step_if_finite(self, wrapper: OptimWrapper, step: Callable[..., None], **kwargs: Any) -> None:
         if _on_all_ranks(_gradient_norm(wrapper).isfinite()):
-            self._step(**kwargs)
+            step(**kwargs)
         else:
             self._reason = 'gradients'
 

@@ -22,7 +22,7 @@ def newest_checkpoint(work_dir: str | os.PathLike) -> tuple[Path | None, list[st
     was moved. A checkpoint that was written after that note, and not noted because the run was killed, comes before it.
     After it come the other ``epoch_N.pth``, ``iter_N.pth`` and ``interrupted.pth``, the last written first.
     """
-    passed_over = []
+    passed_over: list[str] = []
     for path in _candidates(Path(work_dir)):
         fault = _fault(path)
         if fault is None:
@@ -60,13 +60,14 @@ def _resumable(folder: Path) -> list[Path]:
 
 
 def _number(path: Path) -> int:
-    return int(RESUMABLE.fullmatch(path.name)[2] or 0)
+    match = RESUMABLE.fullmatch(path.name)
+    return int(match[2] or 0) if match else 0
 
 
 def _follows(path: Path, noted: Path, note: Path) -> bool:
     """Whether ``path`` was written after the note; copies made without the files' times give way to the numbers."""
     known, other = RESUMABLE.fullmatch(noted.name), RESUMABLE.fullmatch(path.name)
-    if known and known[1] and known[1] == other[1] and int(other[2]) < int(known[2]):
+    if known and other and known[1] and known[1] == other[1] and int(other[2]) < int(known[2]):
         return False
     return path.stat().st_mtime_ns >= note.stat().st_mtime_ns
 

@@ -7,14 +7,14 @@ which reads no picture, and the number of workers that load the batches changes 
 import contextlib
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.device import get_device
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 MODEL, DATA, ORDER = range(3)  # what numbers are drawn for
 
@@ -56,7 +56,7 @@ class NumberedBatches:
     One pass, or without end if ``endless``: then ``set_epoch`` of its sampler hears of every new pass, as in mmengine.
     """
 
-    def __init__(self, batches: Iterable[Sequence[int]], seed: int, rank: int, endless: bool = False) -> None:
+    def __init__(self, batches: BatchSampler, seed: int, rank: int, endless: bool = False) -> None:
         self.batches, self.seed, self.rank, self.endless = batches, seed, rank, endless
         self.number = self.passed = 0
 
@@ -99,9 +99,10 @@ class NumberedBatches:
 
 def numbered_loader(loader: DataLoader, batches: NumberedBatches) -> DataLoader:
     """Another ``loader`` of its data set, which loads ``batches``, each with the random numbers of its key."""
-    loader.dataset.__getitems__ = partial(_load, loader.dataset)  # PyTorch asks it for whole batches where it is there
+    dataset: Any = loader.dataset
+    dataset.__getitems__ = partial(_load, dataset)  # PyTorch asks it for whole batches where it is there
     return DataLoader(
-        loader.dataset,
+        dataset,
         batch_sampler=batches,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,

@@ -25,6 +25,9 @@ class SafeCheckpointHook(CheckpointHook):
     ``last_checkpoint`` holds a path relative to ``work_dir``, so that the folder can be moved.
     """
 
+    backend_args: dict | None
+    last_ckpt: str | None
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
@@ -149,8 +152,8 @@ class SafeCheckpointHook(CheckpointHook):
             self.failures.pop('best', None)
         self._set_best({**former, **better})
         for key in better:
-            if former[key] and former[key] != better[key]:
-                self._remove(runner, former[key])
+            if (old := former[key]) and old != better[key]:
+                self._remove(runner, old)
 
     def _best(self) -> list[tuple[str, str | None]]:
         """(metric, path of the best checkpoint by it, None if there is none yet), as mmengine keeps them."""

@@ -47,15 +47,16 @@ class StopOnSignal(Hook):
         self._received = 0
         self._previous: dict[int, Any] = {}
         self._training = False
-        self._saver: SafeCheckpointHook | None = None
+        self._saver: SafeCheckpointHook  # from `before_train` on
 
     def before_train(self, runner: Runner) -> None:
         """Waits for signals, in the main thread of a program: elsewhere Python cannot."""
         self._received, self._training = 0, True
-        self._saver = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
-        if self._saver is None:
-            self._saver = SafeCheckpointHook()
-            self._saver.before_train(runner)
+        saver = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
+        if saver is None:
+            saver = SafeCheckpointHook()
+            saver.before_train(runner)
+        self._saver = saver
         if threading.current_thread() is not threading.main_thread():
             return
         for name in SIGNALS:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
 from torch import nn
 
 from ..checkpoints.downloads import is_url
@@ -16,7 +17,7 @@ from ..errors import CheckpointError
 from ..recipes import datasets_in, short_name, type_name
 
 
-def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[BaseModel, dict[str, Any]]:
     """Builds the model of ``cfg`` with the weights of ``checkpoint``, on the CPU; gives also ``classes``, ``palette``.
 
     Both come from the checkpoint, or else from the config's test data set, whose annotations are not read. ``palette``
@@ -70,7 +71,7 @@ def _check_file(checkpoint: str, cfg: Config) -> None:
         )
 
 
-def _build(cfg: Config, scope: str) -> nn.Module:
+def _build(cfg: Config, scope: str) -> BaseModel:
     """Builds the model of ``cfg`` with random weights, for one process; does not load its ``init_cfg``."""
     from mmengine.model.utils import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
@@ -112,7 +113,7 @@ def _configured(cfg: Config) -> dict[str, Any]:
     return {'classes': metainfo.get('classes'), 'palette': metainfo.get('palette')}
 
 
-def _test_dataset(cfg: Config) -> dict[str, Any]:
+def _test_dataset(cfg: Config) -> ConfigDict:
     """The settings of the first data set inside RepeatDataset, ConcatDataset and other wrappers."""
     return next(datasets_in(cfg.test_dataloader.dataset))
 

@@ -137,7 +137,10 @@ class Predictor(ABC, Generic[Result]):
             prepared = [self._prepare_or_fail(image, number) for number, image in batch]
             results = iter(self.predict([one for one in prepared if isinstance(one, Prepared)]))
             for one in prepared:
-                result = one if isinstance(one, Exception) else next(results)
+                if isinstance(one, Exception):
+                    yield one
+                    continue
+                result = next(results)
                 yield result if isinstance(result, Exception) else (one.pixels, result)
 
     def _prepare_or_fail(self, image: Image, number: int) -> Prepared | Exception:

@@ -6,10 +6,11 @@ The backward pass computes scores again from queries and keys. Windows with the 
 from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from .grid import Layout, Strip, WindowGrid
 
@@ -33,14 +34,14 @@ def window_attention(
         raise ValueError(f"kernel='cpu' has no dropout of attention weights, got {dropout}: use 'reference'")
     if qkv.device.type != 'cpu':
         raise ValueError(f"kernel='cpu' must be given tensors on the CPU, got {qkv.device}: use 'auto'")
-    grid = WindowGrid(tuple(qkv.shape[1:3]), window, shift)
+    grid = WindowGrid((qkv.shape[1], qkv.shape[2]), window, shift)
     pad = torch.zeros_like(qkv[0, 0, 0]) if pad is None else pad.to(qkv.dtype)
     return _WindowAttention.apply(qkv, bias, pad, grid, scale)
 
 
 class _WindowAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, qkv: Tensor, bias: Tensor, pad: Tensor, grid: WindowGrid, scale: float) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, pad: Tensor, grid: WindowGrid, scale: float) -> Tensor:
         qkv = qkv.contiguous()
         ctx.save_for_backward(qkv, bias, pad)
         ctx.grid, ctx.scale = grid, scale
@@ -53,18 +54,19 @@ class _WindowAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, bias, pad = ctx.saved_tensors
+        heads, N = bias.shape[:2]
         variants, zeros = ctx.grid.bias_variants(bias), grad.new_zeros(grad.shape[-1])
         exact = torch.promote_types(bias.dtype, torch.float32)  # sums over all windows
         grad_bias, grad_pad = (torch.zeros_like(x, dtype=exact) for x in (variants[0], pad))
         grad_qkv = torch.empty_like(qkv)
         for strip, images in strips_of(qkv, ctx.grid, qkv.dtype):
             layout = strip.layout
-            windows = _windows(read_strip(qkv.flatten(3)[images], strip), pad.flatten(), layout, *bias.shape[:2])
-            rows = _windows(read_strip(grad[images], strip), zeros, layout, *bias.shape[:2], parts=1)[:, 0]
+            windows = _windows(read_strip(qkv.flatten(3)[images], strip), pad.flatten(), layout, heads, N)
+            rows = _windows(read_strip(grad[images], strip), zeros, layout, heads, N, parts=1)[:, 0]
             part = _backward(windows, rows, variants, layout, ctx.scale, grad_bias).flatten(1, -2)
-            _, back, padding = _rows(layout, *bias.shape[:2], 3)
+            _, back, padding = _rows(layout, heads, N, 3)
             write_strip(grad_qkv.flatten(3)[images], strip, _select(part, back).view(len(part), layout.tokens, -1))
             grad_pad += _select(part, padding).view(-1, *pad.shape).sum(0, dtype=exact)
         return grad_qkv, grad_bias.to(bias.dtype), grad_pad.to(pad.dtype), None, None

@@ -52,8 +52,9 @@ def _is_plain_inference(x: Tensor, linears: Iterable[nn.Module], norms: Iterable
 def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
     """Computes a block on the map ``x`` ``(B, H, W, C)``, without gradient and dropout."""
     a, w = layers, layers.windows
+    assert w is not None, 'can_fuse says which blocks'
     dtype = _compute_dtype(x)
-    grid = WindowGrid(tuple(x.shape[1:3]), w.window, w.shift)
+    grid = WindowGrid((x.shape[1], x.shape[2]), w.window, w.shift)
     bias = cached(w.table, (grid.shift,), lambda: grid.bias_variants(w.bias()))
     qkv, proj = _pack_linear(a.qkv, dtype), _pack_linear(a.proj, dtype)
     fc1, fc2 = _pack_linear(a.fc1, dtype, a.act), _pack_linear(a.fc2, dtype)
@@ -105,13 +106,15 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
 
 
-def _norm(norm: nn.LayerNorm, x: Tensor, dtype: torch.dtype) -> Tensor:
+def _norm(norm: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+    assert isinstance(norm, nn.LayerNorm)
     # Not `norm(x)`: under autocast that would be float32 and copied once more.
     return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
 
 
-def _pack_linear(layer: nn.Linear, dtype: torch.dtype, act: nn.GELU | None = None) -> Linear:
+def _pack_linear(layer: nn.Linear, dtype: torch.dtype, act: nn.Module | None = None) -> Linear:
     """``layer``, and ``act`` behind it, as one call with a packed weight."""
+    assert act is None or isinstance(act, nn.GELU)
     bias = None if layer.bias is None else layer.bias.to(dtype)
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         weight = layer.weight.to(dtype)

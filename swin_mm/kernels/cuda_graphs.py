@@ -4,6 +4,7 @@ At batch 1 a GPU runs kernels faster than Python starts them; a graph starts all
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,11 @@ Maps = tuple[Tensor, ...]
 class Recording:
     """A forward pass as a CUDA graph: takes an image of the shape that was recorded and gives its maps.
 
-    ``pool``: the memory of another recording, to be shared; None for memory of its own. Recordings share only what none
-    of them needs after it ran, so they may run in any order, on one stream.
+    ``pool``: the ``pool`` of another recording, whose memory is to be shared; None for memory of its own. Recordings
+    share only what none of them needs after it ran, so they may run in any order, on one stream.
     """
 
-    def __init__(self, forward: Callable[[Tensor], Maps], image: Tensor, pool: tuple[int, int] | None):
+    def __init__(self, forward: Callable[[Tensor], Maps], image: Tensor, pool: Any):
         if not image.is_cuda:
             raise ValueError(f'image must be on a CUDA device to record a graph, got {image.device}: call the backbone')
         kind = image.device.type

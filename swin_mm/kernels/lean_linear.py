@@ -5,11 +5,12 @@ the matrix products that need it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from .block import BlockLayers, must_be_called
 
@@ -47,7 +48,7 @@ def linear_after(before: nn.Module, linear: nn.Linear, x: Tensor) -> Tensor:
 class _LinearAfter(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, before: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, *parameters: Tensor
+        ctx: Any, before: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, *parameters: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, weight, *parameters)
         ctx.before, ctx.device = before, x.device.type
@@ -58,12 +59,14 @@ class _LinearAfter(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *parameters = ctx.saved_tensors
         _, x_needed, weight_needed, bias_needed, *needed = ctx.needs_input_grad
         tokens, grad = x.flatten(0, -2), grad.flatten(0, -2)
         step = _tokens_at_once(ctx.before, tokens)
-        grads_x, grad_weight, grad_parameters = [], None, [None] * len(parameters)
+        grads_x: list[Tensor] = []
+        grad_weight: Tensor | None = None
+        grad_parameters: list[Tensor | None] = [None] * len(parameters)
         enabled, dtype = ctx.autocast
         with torch.autocast(ctx.device, dtype, enabled=enabled):
             for part, rows in zip(tokens.split(step), grad.split(step), strict=True):
@@ -72,7 +75,7 @@ class _LinearAfter(torch.autograd.Function):
                     grad_weight = _add_weight_gradient(grad_weight, rows, y, weight)
                 if x_needed or any(needed):
                     rows = _linear(rows, weight.t()).to(y.dtype)
-                    rows, *grad_parameters = backward(rows)
+                    rows, grad_parameters = backward(rows)
                     grads_x.append(rows)
         grad_bias = grad.sum(0).to(weight.dtype) if bias_needed else None
         grad_x = _join_rows(grads_x).view_as(x) if x_needed else None
@@ -88,21 +91,21 @@ def _tokens_at_once(before: nn.Module, tokens: Tensor) -> int:
     return TOKENS if isinstance(before, nn.GELU) and tokens.device.type == 'cpu' else max(1, len(tokens))
 
 
-def _run_again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor | None, ...]]]:
+def _run_again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, list[Tensor | None]]]]:
     """``before(x)``, and a function from its gradient to the gradients of ``x`` and of the parameters."""
     if isinstance(before, nn.Identity):
-        return x, lambda grad: (grad,)
+        return x, lambda grad: (grad, [])
     if isinstance(before, nn.GELU):
         kind = before.approximate
-        return before(x), lambda grad: (torch.ops.aten.gelu_backward(grad, x, approximate=kind),)
+        return before(x), lambda grad: (torch.ops.aten.gelu_backward(grad, x, approximate=kind), [])
     wanted = [p for p in before.parameters() if p.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         y = before(x)
 
-    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(grad: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         found = iter(torch.autograd.grad(y, (x, *wanted), grad))
-        return next(found), *(next(found) if p.requires_grad else None for p in before.parameters())
+        return next(found), [next(found) if p.requires_grad else None for p in before.parameters()]
 
     return y.detach(), backward
 
@@ -114,7 +117,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
 
 
-def _add_weight_gradient(total: Tensor | None, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _add_weight_gradient(total: Tensor | None, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
     """Adds to ``total`` the gradient of ``weight``; ``grad`` is the gradient of ``x @ weight.T``. None counts as 0."""
     if not _goes_to_onednn(grad, weight) or x.dtype != weight.dtype:
         part = (grad.mT @ x).to(weight.dtype)
@@ -127,6 +130,6 @@ def _add_weight_gradient(total: Tensor | None, grad: Tensor, x: Tensor, weight: 
 
 def _goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     """Leaves float32 products on the CPU to oneDNN, which is up to twice as fast there as PyTorch's BLAS."""
-    available = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    available = torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
     plain = x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
     return available and plain

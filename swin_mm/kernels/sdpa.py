@@ -53,7 +53,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dim: int, dropout: fl
     """Computes attended values ``(batch, heads, N, head_dim)`` in parts of at most ``LIMIT`` along ``dim``."""
     if q.shape[dim] > LIMIT:
         biases = bias.split(LIMIT, dim) if dim else repeat(bias)
-        parts = zip(*(x.split(LIMIT, dim) for x in (q, k, v)), biases, strict=False)
+        parts = zip(q.split(LIMIT, dim), k.split(LIMIT, dim), v.split(LIMIT, dim), biases, strict=False)
         return torch.cat([_attend(*part, dim, dropout, scale) for part in parts], dim)
     backends = BACKENDS.get(q.device.type)
     with sdpa_kernel(backends) if backends else nullcontext():

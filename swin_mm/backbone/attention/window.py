@@ -27,6 +27,8 @@ class WindowAttention(nn.Module):
     the map that one window covers (torchvision's ``shifted_window_attention``); dense models always shift.
     """
 
+    relative_position_index: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -68,7 +70,8 @@ class WindowAttention(nn.Module):
         pad = None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
         dropout = self.attn_drop if self.training else 0.0
         kernel = KERNELS[fastest(qkv, dropout) if self.kernel == 'auto' else self.kernel]
-        return kernel(qkv, self.bias(), pad, self.window, self.shift_on(qkv.shape[1:3]), self.scale, dropout)
+        shift = self.shift_on((qkv.shape[1], qkv.shape[2]))
+        return kernel(qkv, self.bias(), pad, self.window, shift, self.scale, dropout)
 
     def bias(self) -> Tensor:
         """Relative position bias ``(num_heads, N, N)``."""
@@ -78,7 +81,8 @@ class WindowAttention(nn.Module):
         """The shift on a map of ``size`` (height, width) tokens."""
         if not self.cancel_shift:
             return self.shift
-        return tuple(0 if w >= side else step for step, w, side in zip(self.shift, self.window, size, strict=True))
+        dy, dx = (0 if w >= side else step for step, w, side in zip(self.shift, self.window, size, strict=True))
+        return dy, dx
 
     def windows_on(self, size: tuple[int, int]) -> Windows | None:
         """What a kernel of whole blocks must know on a map of ``size`` tokens; None where a kernel was named."""

@@ -42,7 +42,7 @@ class MmcvOpsFinder(MetaPathFinder, Loader):
         for name in FAMILIES:
             family = importlib.import_module(f'{__name__}.{name}')
             vars(module).update({op: getattr(family, op) for op in family.__all__})
-        module.__getattr__ = absent_op
+        vars(module)['__getattr__'] = absent_op
 
 
 FINDER = MmcvOpsFinder()

@@ -37,7 +37,7 @@ def carafe_naive_backward(
     """Fill ``grad_input`` and ``grad_masks``, shaped as ``features`` and ``masks``."""
     inputs = [at_least_float32(tensor.detach()).requires_grad_() for tensor in (features, masks)]
     with torch.enable_grad():
-        output = _reassemble(*inputs, kernel_size, group_size, scale_factor)
+        output = _reassemble(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
     grads = torch.autograd.grad(output, inputs, at_least_float32(grad_output))
     grad_input.copy_(grads[0])
     grad_masks.copy_(grads[1])
@@ -72,7 +72,7 @@ def _reassemble(features: Tensor, masks: Tensor, kernel_size: int, group_size: i
     # Pixels of the output as (row, row within the cell, column, column within the cell): each cell shares one input.
     weights = masks.reshape(batch, group_size, 1, kernel_size**2, height, scale_factor, width, scale_factor)
     padded = F.pad(features, [kernel_size // 2] * 4).unflatten(1, (group_size, -1))
-    output = 0
+    output = features.new_zeros(())
     for tap in range(kernel_size**2):
         row, column = divmod(tap, kernel_size)
         shifted = padded[..., row : row + height, column : column + width]

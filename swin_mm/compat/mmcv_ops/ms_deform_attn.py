@@ -6,6 +6,7 @@ The compiled one is in mmcv ``csrc/common/cuda/ms_deform_attn_cuda_kernel.cuh``.
 """
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ def ms_deform_attn_forward(
     (B, Q, heads, levels, points, 2) is (x, y) with 0 and 1 at the edges of a level, ``attn_weight`` is
     (B, Q, heads, levels, points). ``im2col_step`` is the compiled op's own and stays unused.
     """
-    output = sum(
+    parts = (
         _attend(
             at_least_float32(value[:, keys]),
             at_least_float32(sampling_loc[:, :, :, level]),
@@ -40,7 +41,7 @@ def ms_deform_attn_forward(
         )
         for level, keys, size in _levels(spatial_shapes, level_start_index)
     )
-    return output.to(value.dtype)
+    return reduce(torch.add, parts).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -66,7 +67,7 @@ def ms_deform_attn_backward(
             for tensor, place in zip(tensors, places, strict=True)
         ]
         with torch.enable_grad():
-            output = _attend(*inputs, size)
+            output = _attend(inputs[0], inputs[1], inputs[2], size)
         grads = torch.autograd.grad(output, inputs, grad_output)
         filled = (grad_value, grad_sampling_loc, grad_attn_weight)
         for tensor, place, grad in zip(filled, places, grads, strict=True):

@@ -142,7 +142,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     stripes = 0.5 + 0.5 * np.sin(rng.uniform(15, 60) * _ramp(rng, height, width))
     texture = (slope, stripes, _smooth_noise(rng, height, width, cells=4))[rng.integers(3)]
     image = first + texture[:, :, None] * (second - first)
-    grain = _smooth_noise(rng, height, width, cells=rng.integers(8, 40))
+    grain = _smooth_noise(rng, height, width, cells=int(rng.integers(8, 40)))
     image += rng.uniform(0.1, 0.5) * grain[:, :, None] * (third - image)
     return image.astype(np.float32)
 

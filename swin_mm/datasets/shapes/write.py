@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -86,7 +87,8 @@ def _write_split(root: Path, split: str, count: int, seed: int) -> None:
     """Writes the pictures, the semantic maps and the annotation file of one split under ``root``."""
     for folder in (split, f'semantic/{split}', 'annotations'):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index in range(count):
         # One generator a picture: train and val never share one, and picture 7 is the same in a larger set.
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
@@ -97,7 +99,7 @@ def _write_split(root: Path, split: str, count: int, seed: int) -> None:
         for instance in instances:
             semantic[instance.mask] = instance.label + 1
         Image.fromarray(semantic).save(root / 'semantic' / split / f'{stem}.png')
-        height, width = semantic.shape
+        height, width = image.shape[:2]
         images.append({'id': index + 1, 'file_name': f'{stem}.jpg', 'width': width, 'height': height})
         for instance in instances:
             ids = {'id': len(annotations) + 1, 'image_id': index + 1}
@@ -117,10 +119,13 @@ def _annotation(instance: Instance) -> dict:
     mask = instance.mask
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    segmentation: dict[str, Any] | list[list[float]]
     if instance.crowd:
         segmentation = {'size': list(mask.shape), 'counts': _run_lengths(mask)}
     else:
-        segmentation = [polygon.ravel().tolist() for polygon in visible_polygons(mask)]
+        polygons = visible_polygons(mask)
+        assert polygons is not None, 'draw_picture leaves no hole in an instance'
+        segmentation = [polygon.ravel().tolist() for polygon in polygons]
     return {
         'category_id': instance.label + 1,
         'segmentation': segmentation,

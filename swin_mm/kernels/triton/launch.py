@@ -5,7 +5,7 @@ The backward kernels compute the scores again, so nothing of N x N is kept. It r
 under Triton's interpreter (``TRITON_INTERPRET=1`` before Triton is first imported).
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,11 +67,14 @@ class _Launch:
         self, qkv: Tensor, bias: Tensor, pad: Tensor | None, window: list[int], shift: list[int], scale: float
     ):
         B, H, W, _, self.heads, self.head_dim = qkv.shape
-        grid = WindowGrid((H, W), tuple(window), tuple(shift))
+        grid = WindowGrid((H, W), (window[0], window[1]), (shift[0], shift[1]))
         self.windows, self.N = B * grid.num_windows, window[0] * window[1]
         # The kernels read wherever these shapes say.
-        shapes = {'qkv': (qkv, (B, H, W, 3, self.heads, self.head_dim)), 'bias': (bias, (self.heads, self.N, self.N))}
-        shapes['pad'] = (pad, (3, self.heads, self.head_dim))
+        shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+            'qkv': (qkv, (B, H, W, 3, self.heads, self.head_dim)),
+            'bias': (bias, (self.heads, self.N, self.N)),
+            'pad': (pad, (3, self.heads, self.head_dim)),
+        }
         for name, (x, shape) in shapes.items():
             if x is not None and (x.shape != shape or x.device != qkv.device):
                 raise ValueError(f'{name} must be {shape} on {qkv.device}, got {tuple(x.shape)} on {x.device}')
@@ -86,7 +89,7 @@ class _Launch:
         most = max(1, limit // (self.heads * tiles))
         return max(1, -(-self.windows // max(1, -(-self.windows // most))))
 
-    def run(self, kernel: Callable, tensors: list[Tensor], tiles: int, limit: int) -> None:
+    def run(self, kernel: Any, tensors: list[Tensor], tiles: int, limit: int) -> None:
         """Starts at most about ``limit`` programs of a kernel, ``tensors`` being its first arguments."""
         chunks = self.chunks(tiles, limit)
         arguments = (*tensors, *self.tensors, *self.sizes, chunks, self.heads, self.scale, *self.constants)
@@ -162,7 +165,8 @@ def _map_like(qkv: Tensor, *_) -> Tensor:
 
 @_gradients.register_fake
 def _gradients_like(_: Tensor, qkv: Tensor, bias: Tensor, pad: Tensor | None, *__) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(qkv.new_empty(0) if x is None else x.new_empty(x.shape) for x in (qkv, bias, pad))
+    dqkv, dbias, dpad = (qkv.new_empty(0) if x is None else x.new_empty(x.shape) for x in (qkv, bias, pad))
+    return dqkv, dbias, dpad
 
 
 def _save(ctx, inputs, output):
