@@ -10,7 +10,7 @@ import swin_mm
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / '.github/workflows').glob('*.yml'))
-TEXTS = [ROOT / name for name in ('.github/ISSUE_TEMPLATE/bug.yml', '.pre-commit-config.yaml')]
+TEXTS = [ROOT / name for name in ('CONTRIBUTING.md', '.github/ISSUE_TEMPLATE/bug.yml', '.pre-commit-config.yaml')]
 NAMED = re.compile(r'\b(?:configs|tools|demo|tests|docs)/[\w/.-]*\w')
 
 
