@@ -1,3 +1,3 @@
-"""Hooks, loops and checks of a run; one concern a file. Importing it registers the hooks."""
+"""The hooks and checks of a training or test run, one concern a file. Importing this package registers the hooks."""
 
 from . import failures, finite, missing_images, resuming, saving, signals, weights  # noqa: F401

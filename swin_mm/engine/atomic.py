@@ -1,4 +1,4 @@
-"""A storage backend of mmengine that writes files whole or not at all."""
+"""An mmengine storage backend that writes each file whole or not at all."""
 
 import contextlib
 import errno
@@ -15,14 +15,14 @@ NAME = 'swin_mm.atomic'
 
 
 class AtomicBackend(LocalBackend):
-    """Local files, written beside their place and renamed: ``backend_args=dict(backend='swin_mm.atomic')``.
+    """Writes local files beside their place and renames them: ``backend_args=dict(backend='swin_mm.atomic')``.
 
-    A reader finds the old content or the new one, never a part, even after a crash of the machine. Where writing fails,
-    nothing is left behind, and OSError says how many bytes were needed and how many are free.
+    A reader finds the old content or the new, never a part, even after a crash of the machine. If writing fails,
+    nothing is left behind, and the OSError says how many bytes were needed and how many are free.
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Writes ``obj`` to ``filepath``, whose folder is made if need be."""
+        """Writes ``obj`` to ``filepath``, and makes its folder if need be."""
         path = Path(filepath)
         try:
             with whole_file(path) as partial:
@@ -34,7 +34,7 @@ class AtomicBackend(LocalBackend):
             raise OSError(error.errno, reason, os.fspath(path)) from error
 
     def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
-        """Writes ``obj`` to ``filepath``, whose folder is made if need be."""
+        """Writes ``obj`` to ``filepath``, and makes its folder if need be."""
         self.put(obj.encode(encoding), filepath)
 
 
@@ -42,7 +42,7 @@ register_backend(NAME, AtomicBackend, force=True)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> list[Path]:
-    """Removes what killed processes left of the files that they were writing in ``folder``; returns their paths."""
+    """Removes the unfinished files that killed processes left in ``folder``, and returns their paths."""
     found = sorted(Path(folder).glob(f'.*{PARTIAL}'))
     for path in found:
         with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ def remove_partial_files(folder: str | os.PathLike) -> list[Path]:
 
 
 def free_bytes(folder: str | os.PathLike) -> int | None:
-    """Bytes that can be written in ``folder``; None where its file system does not say, as some network ones."""
+    """Gives the bytes that can be written in ``folder``; None if its file system does not say, as on some networks."""
     usage = shutil.disk_usage(folder)
     return usage.free if usage.total else None
 

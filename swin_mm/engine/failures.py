@@ -1,4 +1,4 @@
-"""What ends a run from outside of its own code, by name: a hung loader, a dead worker, a dead rank."""
+"""Names the cause when a hung data loader, a dead worker process or a dead rank ends a run."""
 
 import functools
 import os
@@ -17,18 +17,19 @@ from ..errors import RunError
 from ..registry import HOOKS
 
 SHARED_MEMORY = '/dev/shm'
-DEAD_WORKER = 'DataLoader worker (pid'  # as PyTorch begins its message; in a worker's own errors it comes later
+DEAD_WORKER = 'DataLoader worker (pid'  # PyTorch's message begins so; in a worker's own errors this text comes later
 
 
 @HOOKS.register_module()
 class NamedFailures(Hook):
-    """Ends a run whose data loader hangs, and says what hung or died where PyTorch tells only how it noticed.
+    """Ends a run whose data loader hangs, and names what hung or died, where PyTorch tells only how it noticed.
 
-    A rank that died is noticed at once under gloo, by its closed connection; one that hangs after the time-out of the
-    process group (``env_cfg.dist_cfg.timeout``), which should be longer than this one: the cause is named first.
+    Under gloo a rank that died is noticed at once, by its closed connection. A rank that hangs is noticed after the
+    time-out of the process group (``env_cfg.dist_cfg.timeout``). That one should be longer than ``loader_timeout``, so
+    that the cause is named first.
 
     Args:
-        loader_timeout: Seconds that a loop waits for a batch of worker processes; a loader's own ``timeout`` wins.
+        loader_timeout: Seconds that a loop waits for a batch from worker processes; a loader's own ``timeout`` wins.
     """
 
     priority = 'VERY_HIGH'
@@ -39,17 +40,19 @@ class NamedFailures(Hook):
         self.loader_timeout = loader_timeout
 
     def before_run(self, runner: Runner) -> None:
-        """Lets every loop of this run raise RunError for what `explanation` knows."""
+        """Makes every loop of this run raise RunError for each failure that `explanation` knows."""
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             if isinstance(loop, BaseLoop):
-                _limit_wait(loop, self.loader_timeout)
-                loop.run = functools.partial(_named, type(loop).run.__get__(loop), loop.dataloader)
+                _limit_wait_for_batches(loop, self.loader_timeout)
+                # Always the method of the class, or a second run would wrap the wrapper of the first.
+                run = functools.partial(type(loop).run, loop)
+                loop.run = functools.partial(_run_and_explain, run, loop.dataloader)
 
 
 def explanation(error: RuntimeError, timeout: float) -> str | None:
-    """Why a run ended with ``error`` and what helps; None for an error that is none of these failures.
+    """Says why a run ended with ``error`` and what helps; None if ``error`` is none of the failures known here.
 
-    ``timeout`` is the loader's, in seconds.
+    ``timeout`` is that of the loader, in seconds.
     """
     text = str(error)
     if text.startswith('DataLoader timed out'):
@@ -71,29 +74,29 @@ def explanation(error: RuntimeError, timeout: float) -> str | None:
     return None
 
 
-def _limit_wait(loop: BaseLoop, timeout: float) -> None:
+def _limit_wait_for_batches(loop: BaseLoop, timeout: float) -> None:
     loader = loop.dataloader
     if not isinstance(loader, DataLoader) or loader.num_workers == 0 or loader.timeout > 0:
         return
     loader.timeout = timeout
-    # mmengine's iteration-based loop has started its workers by now; PyTorch reads this at every batch.
+    # mmengine's iteration-based loop has started its workers by now; PyTorch reads the attribute at every batch.
     running = getattr(getattr(loop, 'dataloader_iterator', None), '_iterator', None)
     if running is not None:
         running._timeout = timeout
 
 
-def _named(run: Callable[[], Any], loader: Any) -> Any:
+def _run_and_explain(run: Callable[[], Any], loader: Any) -> Any:
     try:
         try:
             return run()
-        except (ConnectionError, EOFError) as error:  # a worker that dies while its batch is taken over
-            if 'Caught' in str(error) or not _within_loader(error):
+        except (ConnectionError, EOFError) as error:  # a worker died while its batch was taken over
+            if 'Caught' in str(error) or not _was_raised_within_loader(error):
                 raise
-            time.sleep(1)  # PyTorch's handler raises what it died of, here if not before
+            time.sleep(1)  # PyTorch's signal handler raises the cause of death, during this wait at the latest
             how = f'{type(error).__name__} while its batch was taken over'
             raise RuntimeError(f'{DEAD_WORKER} unknown): {how}') from error
     except RunError as error:
-        # One of a worker comes with the worker's traceback before it.
+        # The message of a worker's error begins with the worker's traceback.
         raise RunError(str(error).rpartition(f'{RunError.__name__}: ')[2].strip()) from error
     except RuntimeError as error:
         reason = explanation(error, getattr(loader, 'timeout', 0))
@@ -102,7 +105,7 @@ def _named(run: Callable[[], Any], loader: Any) -> Any:
         raise RunError(reason) from error
 
 
-def _within_loader(error: BaseException) -> bool:
+def _was_raised_within_loader(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_filename == dataloader.__file__ for frame, _ in frames)
 

@@ -1,4 +1,4 @@
-"""The checkpoint from which a run goes on: the newest one that is whole."""
+"""Finds the checkpoint from which a run goes on: the newest one that is whole."""
 
 import os
 import re
@@ -10,17 +10,18 @@ from ..checkpoints import files
 from ..checkpoints.formats import format_of
 
 NOTE = 'last_checkpoint'  # the file in which mmengine keeps the name of the newest checkpoint
-# `interrupted.pth` is what a signal made a run save: see `signals`.
+# A run that a signal ends saves `interrupted.pth`: see `signals`.
 RESUMABLE = re.compile(r'(epoch|iter)_(\d+)\.pth|interrupted\.pth')
 NEEDED = ('meta', 'message_hub', 'state_dict')  # what `Runner.resume` reads in any case
 
 
 def newest_checkpoint(work_dir: str | os.PathLike) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint of ``work_dir`` that is whole, None if none is, and a sentence per file passed over.
+    """Gives the newest whole checkpoint of ``work_dir``, None if none is whole, and a sentence per file passed over.
 
-    The file ``last_checkpoint`` says which: by a name in ``work_dir``, or by a path, even one from before ``work_dir``
-    was moved. A checkpoint that was written after that note, and not noted because the run was killed, comes before it.
-    After it come the other ``epoch_N.pth``, ``iter_N.pth`` and ``interrupted.pth``, the last written first.
+    The file ``last_checkpoint`` names the newest, by a name in ``work_dir`` or by a path; the path may date from before
+    ``work_dir`` was moved. A checkpoint that was written after this note is tried before the noted one: the run was
+    killed before it could note it. After the noted one come the other ``epoch_N.pth``, ``iter_N.pth`` and
+    ``interrupted.pth``, the last written first.
     """
     passed_over: list[str] = []
     for path in _candidates(Path(work_dir)):
@@ -32,7 +33,7 @@ def newest_checkpoint(work_dir: str | os.PathLike) -> tuple[Path | None, list[st
 
 
 def noted_checkpoint(work_dir: str | os.PathLike) -> Path | None:
-    """The file that ``last_checkpoint`` in ``work_dir`` names, None without a note; it need not be there."""
+    """Gives the file that ``last_checkpoint`` in ``work_dir`` names, whether it exists or not; None without a note."""
     try:
         name = Path(work_dir, NOTE).read_text().strip()
     except (OSError, UnicodeDecodeError):
@@ -51,7 +52,7 @@ def _candidates(work_dir: Path) -> list[Path]:
     others.sort(key=lambda path: (path.stat().st_mtime_ns, _number(path)), reverse=True)
     if noted is None:
         return others
-    newer = [path for path in others if _follows(path, noted, work_dir / NOTE)]
+    newer = [path for path in others if _is_newer_than_note(path, noted, work_dir / NOTE)]
     return [*newer, noted, *(path for path in others if path not in newer)]
 
 
@@ -64,8 +65,11 @@ def _number(path: Path) -> int:
     return int(match[2] or 0) if match else 0
 
 
-def _follows(path: Path, noted: Path, note: Path) -> bool:
-    """Whether ``path`` was written after the note; copies made without the files' times give way to the numbers."""
+def _is_newer_than_note(path: Path, noted: Path, note: Path) -> bool:
+    """Whether ``path`` was written after ``note``, which names ``noted``.
+
+    A copied folder may have lost the times of its files: a lower number than that of ``noted`` says no by itself.
+    """
     known, other = RESUMABLE.fullmatch(noted.name), RESUMABLE.fullmatch(path.name)
     if known and other and known[1] and known[1] == other[1] and int(other[2]) < int(known[2]):
         return False
@@ -73,7 +77,7 @@ def _follows(path: Path, noted: Path, note: Path) -> bool:
 
 
 def _fault(path: Path) -> str | None:
-    """What keeps a run from going on with ``path``, as the rest of a sentence; None if nothing does."""
+    """Says why a run cannot go on with ``path``, as the rest of a sentence; None if it can."""
     try:
         if format_of(path).name == 'zip':
             # PyTorch writes checksums, but does not compare them when it loads.

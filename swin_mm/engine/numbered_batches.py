@@ -1,7 +1,7 @@
-"""Batches whose order, and whose random numbers, follow from a run's seed and from their place in it alone.
+"""Batches whose order and random numbers depend only on the seed of a run and on their place in it.
 
-So nothing of a random state or of a sampler needs saving: a run that goes on at batch 1000 has only to count to 1000,
-which reads no picture, and the number of workers that load the batches changes nothing.
+So neither a random state nor the state of a sampler is saved. A run that goes on at batch 1000 only counts to 1000,
+which reads no image. The number of workers that load the batches changes nothing.
 """
 
 import contextlib
@@ -16,24 +16,27 @@ import torch
 from mmengine.device import get_device
 from torch.utils.data import BatchSampler, DataLoader
 
-MODEL, DATA, ORDER = range(3)  # what numbers are drawn for
+MODEL, DATA, ORDER = range(3)  # the uses of random numbers, each a part of a key
 
 
 def seed_everything(*key: int, model: bool = True) -> None:
-    """Leaves Python, NumPy and PyTorch with random states that follow from ``key``, integers >= 0.
+    """Seeds the random states of Python, NumPy and PyTorch with ``key``, integers >= 0.
 
-    Unless ``model``, generators of devices other than the CPU stay as they are.
+    Unless ``model``, the generators of devices other than the CPU stay as they are.
     """
     words = np.random.SeedSequence(key).generate_state(8)
     random.seed(words.tobytes())
     np.random.seed(words)
-    on_cpu = not model or get_device() == 'cpu'  # PyTorch's own function takes long to find that there is no GPU
-    (torch.default_generator.manual_seed if on_cpu else torch.manual_seed)(int(words[:2].view(np.uint64)[0]))
+    seed = int(words[:2].view(np.uint64)[0])
+    if model and get_device() != 'cpu':
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes long to find that there is no GPU
 
 
 @contextlib.contextmanager
 def numbers_of(*key: int) -> Iterator[None]:
-    """Random numbers that follow from ``key`` inside, and as if nothing had been drawn afterwards."""
+    """Seeds random numbers with ``key`` inside the block, and restores the states on the CPU after it."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_everything(*key, model=False)
     try:
@@ -45,7 +48,7 @@ def numbers_of(*key: int) -> Iterator[None]:
 
 
 class Batch(list):
-    """Indices into a data set; ``key`` says which random numbers they are loaded with."""
+    """Indices into a data set; ``key`` seeds the random numbers that they are loaded with."""
 
     key: tuple[int, ...] = ()
 
@@ -53,7 +56,8 @@ class Batch(list):
 class NumberedBatches:
     """The batches of a batch sampler, each with a key made of ``seed``, ``rank`` and its number in the run.
 
-    One pass, or without end if ``endless``: then ``set_epoch`` of its sampler hears of every new pass, as in mmengine.
+    They are those of one pass over ``batches``, or of passes without end if ``endless``. Then the sampler is told of
+    every new pass through its ``set_epoch``, as in mmengine.
     """
 
     def __init__(self, batches: BatchSampler, seed: int, rank: int, endless: bool = False) -> None:
@@ -61,15 +65,17 @@ class NumberedBatches:
         self.number = self.passed = 0
 
     def start_at(self, number: int, passed: int) -> None:
-        """The next iterator begins with batch ``number`` of the run, after ``passed`` batches that are only counted.
+        """Lets the next iterator begin with batch ``number`` of the run, after ``passed`` batches are only counted.
 
-        Every sampler can be counted through, those too that keep pictures back, as mmdet's AspectRatioBatchSampler.
+        Counting works with every sampler, even with one that keeps images back, such as mmdet's
+        AspectRatioBatchSampler.
         """
         self.number, self.passed = number, passed
 
     def __iter__(self) -> Iterator[Batch]:
         first = self.number - self.passed
-        for number, indices in itertools.islice(enumerate(self._stream(first), first), self.passed, None):
+        numbered = enumerate(self._stream(first), first)
+        for number, indices in itertools.islice(numbered, self.passed, None):
             batch = Batch(indices)
             batch.key = (self.seed, self.rank, DATA, number)
             yield batch
@@ -78,29 +84,32 @@ class NumberedBatches:
         return len(self.batches)
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'batches':  # not there yet while it is copied
+        if name == 'batches':  # a copy is asked for attributes before it has any
             raise AttributeError(name)
-        return getattr(self.batches, name)  # `sampler`, which mmengine tells the epoch, and `batch_size`
+        return getattr(self.batches, name)  # such as `batch_size`, and `sampler`, which mmengine tells the epoch
 
     def _stream(self, first: int) -> Iterator[Sequence[int]]:
         yield from self._one_pass(first)
-        for epoch in itertools.count(1) if self.endless and len(self) else ():
+        if not self.endless or len(self) == 0:
+            return
+        for epoch in itertools.count(1):
             if hasattr(self.batches.sampler, 'set_epoch'):
                 self.batches.sampler.set_epoch(epoch)
             yield from self._one_pass(epoch)
 
     def _one_pass(self, number: int) -> Iterator[Sequence[int]]:
         batches = iter(self.batches)
-        # PyTorch's samplers, which have no seed, draw one when they are asked for the first index.
+        # PyTorch's samplers have no seed of their own: they draw one when they are asked for the first index.
         with numbers_of(self.seed, ORDER, number):
             begin = list(itertools.islice(batches, 1))
         return itertools.chain(begin, batches)
 
 
 def numbered_loader(loader: DataLoader, batches: NumberedBatches) -> DataLoader:
-    """Another ``loader`` of its data set, which loads ``batches``, each with the random numbers of its key."""
+    """Makes a loader like ``loader`` that loads ``batches``, each with the random numbers of its key."""
     dataset: Any = loader.dataset
-    dataset.__getitems__ = partial(_load, dataset)  # PyTorch asks it for whole batches where it is there
+    # PyTorch calls this method, if a data set has it, for a whole batch at once.
+    dataset.__getitems__ = partial(_load_batch, dataset)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -116,12 +125,12 @@ def numbered_loader(loader: DataLoader, batches: NumberedBatches) -> DataLoader:
     )
 
 
-def _load(dataset: Sequence, batch: Batch) -> list:
+def _load_batch(dataset: Sequence, batch: Batch) -> list:
     with numbers_of(*batch.key):
         return [dataset[index] for index in batch]
 
 
 def batches_after(loader: DataLoader, passed: int) -> Iterator[Any]:
-    """``None`` for each of ``passed`` batches, then what ``loader`` loads; it starts when its first batch is due."""
+    """Yields None for each of ``passed`` batches, then loaded ones; ``loader`` starts when its first batch is due."""
     yield from itertools.repeat(None, passed)
     yield from loader

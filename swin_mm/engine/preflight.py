@@ -1,4 +1,4 @@
-"""What must hold before a run starts: its data and weights are there, its options fit the config and the machine."""
+"""Checks before a run: its data and weights are there, its options fit the config and the machine."""
 
 import os
 import urllib.request
@@ -13,7 +13,7 @@ from ..checkpoints import downloads
 from ..errors import PreflightError
 from ..recipes import datasets_in, settings_within, type_name
 
-# They write their data on first use, so nothing of theirs can be missing.
+# These data sets write their files on first use, so none can be missing.
 SELF_MADE = ('ShapesDataset', 'ShapesSegDataset')
 SELF_MADE_RECIPES = {'mmdet': 'configs/mask_rcnn_swin_pico_shapes.py', 'mmseg': 'configs/upernet_swin_pico_shapes.py'}
 FOLDERS = {'img': 'image folder', 'img_path': 'image folder', 'seg_map_path': 'label folder'}
@@ -21,7 +21,7 @@ DOWNLOAD_TIMEOUT = 10  # seconds
 
 
 def check_mixed_precision(cfg: Config) -> None:
-    """Raises PreflightError where mixed precision is asked for and there is no GPU: mmengine trains it on GPUs only."""
+    """Raises PreflightError if mixed precision is asked for without a GPU: mmengine trains it on GPUs only."""
     device = get_device()
     if type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
         raise PreflightError(
@@ -31,10 +31,10 @@ def check_mixed_precision(cfg: Config) -> None:
 
 
 def check_inputs(cfg: Config, training: bool) -> None:
-    """Raises PreflightError with every file that training or testing ``cfg`` needs and misses, and with what helps.
+    """Raises a PreflightError that lists all missing files of a training or test of ``cfg``, and says what helps.
 
     Paths are relative to the working directory. Files behind a storage backend (``backend_args``, ``s3://``) are not
-    looked for; a URL counts as missing when it is neither in the cache nor reachable.
+    checked. A URL counts as missing if it is neither in the cache nor reachable.
     """
     data: dict[str, str] = {}
     for file, setting in _missing_data(cfg, ('train', 'val') if training else ('test',)):
@@ -54,13 +54,15 @@ def check_inputs(cfg: Config, training: bool) -> None:
 
 
 def check_label_classes(cfg: Config) -> None:
-    """Raises PreflightError where ``swin_mm.LoadLabels`` lets other classes pass than the model tells apart.
+    """Raises PreflightError if ``swin_mm.LoadLabels`` allows another number of classes than the model predicts.
 
-    The model may stand in a ``tta_model``.
+    ``cfg.model`` may be a ``tta_model`` with the model inside.
     """
     model = cfg.get('model') or {}
-    heads = model.get('module', model).get('decode_head') or {}
-    predicted = (heads[-1] if isinstance(heads, list | tuple) else heads).get('num_classes')
+    head = model.get('module', model).get('decode_head') or {}
+    if isinstance(head, list | tuple):
+        head = head[-1]
+    predicted = head.get('num_classes')
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for key, step in settings_within(cfg.get(loader) or {}, loader):
             if type_name(step) == 'LoadLabels' and predicted is not None and step.get('num_classes') != predicted:
@@ -71,9 +73,9 @@ def check_label_classes(cfg: Config) -> None:
 
 
 def batch_advice(cfg: Config, world_size: int) -> str | None:
-    """One line if the learning rate was chosen for another batch size than this run's; None if not, or if unknown.
+    """Gives one line if the learning rate was chosen for another batch size than this run's; None if not, or unknown.
 
-    The linear rule is mmengine's `Runner.scale_lr`, which leaves gradient accumulation out; here it counts.
+    The linear rule is that of mmengine's `Runner.scale_lr`, which ignores gradient accumulation; here it counts.
     """
     scale = cfg.get('auto_scale_lr') or {}
     base, images = scale.get('base_batch_size'), cfg.train_dataloader.get('batch_size')
@@ -93,26 +95,28 @@ def batch_advice(cfg: Config, world_size: int) -> str | None:
 
 
 def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(file, setting that names it)."""
-    made = []
+    """Yields (missing file, setting that names it)."""
+    self_made_folders = []
     for loop in loops:
         if cfg.get(f'{loop}_cfg') is None:
             continue
         loader, evaluator = f'{loop}_dataloader', f'{loop}_evaluator'
         for dataset in datasets_in((cfg.get(loader) or {}).get('dataset') or {}):
             if type_name(dataset) in SELF_MADE:
-                made.append(os.path.join(dataset.get('data_root') or '', ''))
+                self_made_folders.append(os.path.join(dataset.get('data_root') or '', ''))
             elif not dataset.get('backend_args'):
                 yield from ((file, loader) for file in _missing_in(dataset))
-        metrics = cfg.get(evaluator)
-        for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
+        metrics = cfg.get(evaluator) or {}
+        for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
             path = metric.get('ann_file')
-            if path and not metric.get('backend_args') and not path.startswith(tuple(made)) and not _exists(path):
+            if not path or metric.get('backend_args') or path.startswith(tuple(self_made_folders)):
+                continue
+            if not _exists(path):
                 yield f'annotation file {path}', evaluator
 
 
 def _missing_in(dataset: dict) -> Iterator[str]:
-    """mmengine's ``BaseDataset._join_prefix``: relative paths start at ``data_root``."""
+    """Yields what ``dataset`` misses; relative paths start at ``data_root``, as in ``BaseDataset._join_prefix``."""
     root = dataset.get('data_root') or ''
     if dataset.get('ann_file'):
         path = os.path.join(root, dataset['ann_file'])
@@ -134,12 +138,13 @@ def _exists(path: str) -> bool:
 
 
 def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
-    """(what is missing, what to do) for the checkpoint to load and, if ``initial``, the weights to start from."""
+    """Yields (what is missing, what to do) for the checkpoint to load; if ``initial``, also for the initial weights."""
     wanted = []
     if cfg.get('load_from'):
         wanted.append(('checkpoint', cfg.load_from, 'or name another file'))
-    for key, source in _pretrained(cfg.get('model') or {}) if initial else ():
-        wanted.append((f'weights of {key}:', source, f'or start from random ones with --cfg-options {key}=None'))
+    if initial:
+        for key, source in _pretrained(cfg.get('model') or {}):
+            wanted.append((f'weights of {key}:', source, f'or start from random ones with --cfg-options {key}=None'))
     for what, source, advice in wanted:
         if not source.startswith(('http://', 'https://')):
             if not _exists(source):
@@ -152,7 +157,7 @@ def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
 
 
 def _pretrained(model: dict) -> Iterator[tuple[str, str]]:
-    """(option, path or URL) of all weights that the modules of ``model`` start from."""
+    """Yields (option, path or URL) of all weights that the modules of ``model`` start from."""
     for key, part in settings_within(model, 'model'):
         if type_name(part) in ('Pretrained', 'PretrainedInit') and isinstance(part.get('checkpoint'), str):
             yield key, part['checkpoint']
@@ -161,13 +166,13 @@ def _pretrained(model: dict) -> Iterator[tuple[str, str]]:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why ``url`` cannot be downloaded, None if the server answers for it."""
+    """Says why ``url`` cannot be downloaded; None if it seems that it can."""
     request = urllib.request.Request(url, method='HEAD')
     try:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT):
             return None
     except HTTPError as error:
-        # Some servers refuse HEAD and serve GET: only "not there" is final.
+        # Some servers refuse HEAD and serve GET, so only "not there" is final.
         return f'the server says {error.code} {error.reason}' if error.code in (404, 410) else None
     except (URLError, OSError) as error:
         return f'not reachable: {getattr(error, "reason", error)}'

@@ -1,4 +1,4 @@
-"""Resuming is continuing: an interrupted run becomes the run that it would have been."""
+"""Resumes an interrupted run so that it becomes the run that it would have been."""
 
 import functools
 import logging
@@ -18,16 +18,20 @@ from .numbered_batches import MODEL, NumberedBatches, batches_after, numbered_lo
 
 @HOOKS.register_module()
 class ContinuedRun(Hook):
-    """Makes a run that was interrupted and resumed, at any iteration, equal to one that was not: on a CPU to the bit.
+    """Makes a resumed run equal to one that was never interrupted; on a CPU, to the bit.
 
-    mmengine restores weights, averages of weights, optimizer, schedulers, loss scale and log. What it leaves out,
-    random states and the place in the data, follows here from the run's seed and the number of the iteration: before
-    each one the random states of every process are seeded with (seed, rank, iteration), and each batch is loaded with
-    random numbers of its own, by whichever process. A resumed run counts the batches that were trained on; it does not
-    load them. A run without a seed draws one, as before, and its checkpoints keep it.
+    The interruption may come at any iteration. mmengine restores weights, averaged weights, optimizer, schedulers, loss
+    scale and log. It restores neither the random states nor the place in the data. Here both follow from the run's seed
+    and the number of the iteration:
 
-    What is not restored: the gradients of a half accumulated step, and what a pipeline or a model keeps to itself
-    outside of its ``state_dict``, such as the pictures of mmdet's ``CachedMosaic``.
+    * Before each iteration the random states of every process are seeded with (seed, rank, iteration).
+    * Each batch is loaded with random numbers of its own, whichever process loads it.
+    * A resumed run counts the batches that were trained on; it does not load them.
+
+    A run without a seed draws one, as before, and its checkpoints keep it.
+
+    Two things are not restored: the gradients of a half accumulated step, and what a pipeline or a model keeps outside
+    of its ``state_dict``, such as the images of mmdet's ``CachedMosaic``.
     """
 
     priority = 'VERY_HIGH'
@@ -35,11 +39,11 @@ class ContinuedRun(Hook):
     def __init__(self) -> None:
         self._seed = 0
         self._batches: NumberedBatches | None = None
-        self._passed = 0  # batches of the first epoch that were trained on before
+        self._passed = 0  # batches of the first epoch that were trained on before the interruption
         self._known: dict[str, int] | None = None  # what the checkpoint says about its run
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Raises PreflightError where the batch size or the data are not those of the run to be resumed."""
+        """Raises PreflightError if the batch size or the data are not those of the run to be resumed."""
         if not (runner._resume and isinstance(runner._train_loop, BaseLoop)):
             return
         self._known = (checkpoint.get('meta') or {}).get('run')
@@ -47,11 +51,11 @@ class ContinuedRun(Hook):
             self._check(runner, self._known, run_of(runner))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds what `run_of` says, as ``meta['run']``."""
+        """Adds the result of `run_of` as ``meta['run']``."""
         checkpoint['meta']['run'] = run_of(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """Lets the loop begin with the batch that is due."""
+        """Makes the loop begin with the batch that is due."""
         loop, loader = runner.train_loop, runner.train_dataloader
         rank, _ = get_dist_info()
         seeds = [runner.seed]  # rank 0's, if every rank has its own
@@ -62,24 +66,24 @@ class ContinuedRun(Hook):
             what = f'{type(loop).__name__} with {type(loader.dataset).__name__}'
             runner.logger.warning(f'the order of the data is not continued where a run resumes: {what} is not known')
             return
-        self._batches = NumberedBatches(_first_batches(runner, self._seed), self._seed, rank, endless=iterations)
+        self._batches = NumberedBatches(_fresh_batches(runner, self._seed), self._seed, rank, endless=iterations)
         loop.dataloader = numbered_loader(loader, self._batches)
         if iterations:
             self._batches.start_at(loop.iter, passed=loop.iter)
             loop.dataloader_iterator = batches_after(loop.dataloader, passed=loop.iter)
-            loader._iterator = None  # the loop has started its workers; if they persist, nothing else ends them
+            loader._iterator = None  # ends its workers, which the loop has started and which may be persistent
             return
-        # A checkpoint that does not say so was saved at the end of an epoch.
+        # A checkpoint without meta['run'] counts as saved at the end of an epoch.
         self._passed = loop.iter - loop.epoch * len(loader) if self._known else 0
-        loop.run_iter = functools.partial(_run_iter, self, loop.run_iter)
+        loop.run_iter = functools.partial(_run_iter_of_whole_epoch, self, loop.run_iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Lets an epoch begin with the batch that is due."""
+        """Makes the epoch begin with the batch that is due."""
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and self._batches is not None:
             self._batches.start_at(runner.iter, self._passed)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """The next epochs begin with their first batch."""
+        """Lets the next epochs begin with their first batch."""
         self._passed = 0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -87,7 +91,7 @@ class ContinuedRun(Hook):
         seed_everything(self._seed, get_dist_info()[0], MODEL, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        """Leaves the loop as it was."""
+        """Restores the loop."""
         vars(runner.train_loop).pop('run_iter', None)
 
     def _check(self, runner: Runner, saved: dict[str, int], now: dict[str, int]) -> None:
@@ -117,22 +121,23 @@ class ContinuedRun(Hook):
 
 
 def run_of(runner: Runner) -> dict[str, int]:
-    """What must stay for a run to go on: ``processes``, ``batch_size`` of all of them, ``iterations_per_epoch``."""
+    """Gives what a resume compares: ``processes``, ``batch_size`` of all of them together, ``iterations_per_epoch``."""
     loader: DataLoader = runner.train_dataloader
     batch = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
     processes = runner.world_size
     return dict(processes=processes, batch_size=processes * batch, iterations_per_epoch=len(loader))
 
 
-def _first_batches(runner: Runner, seed: int) -> Any:
-    """The batch sampler of the training as it is before the first batch, with the run's seed.
+def _fresh_batches(runner: Runner, seed: int) -> Any:
+    """Gives the training's batch sampler in its state before the first batch, with the run's ``seed``.
 
-    mmengine built the loader before it read the seed in the checkpoint, and its iteration-based loop has drawn from it.
+    mmengine built the loader before it read the seed in the checkpoint, and its iteration-based loop has already drawn
+    from the sampler.
     """
     loader, settings = runner.train_dataloader, runner._train_dataloader
     if not isinstance(settings, dict) or not isinstance(settings.get('sampler'), dict):
-        return loader.batch_sampler  # somebody built it, and knows its seed
-    # As in `Runner.build_dataloader`, which would copy the data set.
+        return loader.batch_sampler  # the user built it, and knows its seed
+    # Not by `Runner.build_dataloader`, which does the same and would copy the data set.
     sampler = DATA_SAMPLERS.build(settings['sampler'], default_args=dict(dataset=loader.dataset, seed=seed))
     if settings.get('batch_sampler') is None:
         return BatchSampler(sampler, loader.batch_size, loader.drop_last)
@@ -140,6 +145,6 @@ def _first_batches(runner: Runner, seed: int) -> Any:
     return DATA_SAMPLERS.build(settings['batch_sampler'], default_args=default)
 
 
-def _run_iter(hook: ContinuedRun, run_iter: Any, idx: int, data_batch: Any) -> None:
-    """Counts the batches of a resumed epoch from its beginning, as logs and hooks do."""
+def _run_iter_of_whole_epoch(hook: ContinuedRun, run_iter: Any, idx: int, data_batch: Any) -> None:
+    """Runs an iteration of a resumed epoch under its number in the whole epoch, which logs and hooks expect."""
     run_iter(idx + hook._passed, data_batch)

@@ -1,4 +1,4 @@
-"""Checkpoints of which the newest is whole, whatever ends the run: a full disk, a kill, a crash of the machine."""
+"""Saves checkpoints so that the newest is whole, whatever ends the run: a full disk, a kill, a machine crash."""
 
 import os
 from collections import deque
@@ -18,11 +18,11 @@ from .newest import NOTE, newest_checkpoint, noted_checkpoint
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, with its arguments, that never leaves a run without a whole checkpoint.
+    """mmengine's `CheckpointHook`, with the same arguments, which never leaves a run without a whole checkpoint.
 
-    Files take their place whole, and older ones go only then. Where one cannot be written the log says so, training
-    goes on, and the next one is tried; a run whose last one was not saved ends with CheckpointError. The file
-    ``last_checkpoint`` holds a path relative to ``work_dir``, so that the folder can be moved.
+    A file takes its place whole, and older ones are removed only then. If one cannot be written, the log says so,
+    training goes on, and the hook tries again at the next one. A run whose last checkpoint was not saved ends with
+    CheckpointError. The file ``last_checkpoint`` holds a path relative to ``work_dir``, so the folder can be moved.
     """
 
     backend_args: dict | None
@@ -32,10 +32,10 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=NAME)
-        self.failures: dict[str, str] = {}  # of the last attempts, by kind
+        self.failures: dict[str, str] = {}  # why the last attempt failed, for 'last' and 'best'
 
     def before_run(self, runner: Runner) -> None:
-        """Lets a resume without a path start from the newest whole checkpoint. Raises CheckpointError if none is."""
+        """Starts a resume without a path from the newest whole checkpoint. Raises CheckpointError if all are broken."""
         if not runner._resume or runner._load_from is not None:
             return
         path, passed_over = newest_checkpoint(runner.work_dir)
@@ -47,39 +47,41 @@ class SafeCheckpointHook(CheckpointHook):
             raise CheckpointError(f'no checkpoint in {runner.work_dir} is whole: ' + '; '.join(passed_over))
 
     def before_train(self, runner: Runner) -> None:
-        """Finds out whether checkpoints can be written. Raises PreflightError if not."""
-        # mmengine removes what it kept too many of here, and the note may still name one of them.
+        """Checks that checkpoints can be written. Raises PreflightError if not."""
+        # With these numbers mmengine would remove surplus checkpoints, one of which `last_checkpoint` may still name.
         numbers = runner.message_hub.pop_info('keep_ckpt_ids', [])
         super().before_train(runner)
-        _write_scalars_if_possible(runner)
-        # In a copy of a folder the names of the best are those in the original, where nothing may be removed.
-        self._set_best(
-            {key: path and self.file_backend.join_path(self.out_dir, Path(path).name) for key, path in self._best()}
-        )
+        _outlive_full_disk_in_logging(runner)
+        # A copied folder names the best checkpoints by their paths in the original, where nothing may be removed.
+        best = dict(self._best())
+        for key, path in best.items():
+            if path:
+                best[key] = self.file_backend.join_path(self.out_dir, Path(path).name)
+        self._set_best(best)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             for folder in {runner.work_dir, self.out_dir}:
                 remove_partial_files(folder)
             check_writable(self.out_dir)
         source = Path(runner._load_from or '')
         if runner._resume and source.parent.resolve() == Path(self.out_dir).resolve():
-            self._note(runner, source.name)
-            self._keep(runner, numbers)
+            self._write_note(runner, source.name)
+            self._remove_surplus(runner, numbers)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             self._check_room(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Raises CheckpointError if the last checkpoint, or the last of the best, was not saved."""
+        """Raises CheckpointError if the last checkpoint, or the last best one, was not saved."""
         super().after_train(runner)
         if self.failures:
             raise CheckpointError(
                 f'the run is over, but not everything was saved: {"; ".join(self.failures.values())}. '
-                f'{self._newest(runner)}: make room, then go on from it with --resume'
+                f'{self._newest_text(runner)}: make room, then go on from it with --resume'
             )
 
     def save(self, runner: Runner, filename: str, meta: dict) -> bool:
-        """Whether the state of the run was written to ``filename`` in ``out_dir``, and noted; the log says why not.
+        """Saves the run as ``filename`` in ``out_dir`` and notes it; gives False, and logs why, if that fails.
 
-        ``meta`` holds ``epoch`` and ``iter``, those that are done. Every process is to call it; the main one writes.
+        ``meta`` holds how many ``epoch`` and ``iter`` are done. Every process must call it; the main one writes.
         """
         try:
             runner.save_checkpoint(
@@ -93,7 +95,7 @@ class SafeCheckpointHook(CheckpointHook):
                 backend_args=self.backend_args,
                 **self.args,
             )
-            self._note(runner, filename)
+            self._write_note(runner, filename)
         except OSError as error:
             self._say_failed(runner, 'last', error)
             return False
@@ -101,40 +103,43 @@ class SafeCheckpointHook(CheckpointHook):
         return True
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """mmengine's removes the oldest checkpoint first."""
+        """Saves a checkpoint, then removes the oldest; mmengine removes the oldest first."""
         known = list(getattr(self, 'keep_ckpt_ids', ()))
-        kept = [*(number for number in known if number != step), step]
+        kept = [number for number in known if number != step] + [step]
         filename = self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, filename)
-        # As long as the file to come holds the number of the oldest, a resume from it removes what a kill left.
-        self._tell(runner, path, kept)
+        # The new file holds the number of the oldest too: after a kill in between, a resume from it removes the oldest.
+        self._update_message_hub(runner, path, kept)
         if not self.save(runner, filename, meta):
-            self._tell(runner, self.last_ckpt, known)
+            self._update_message_hub(runner, self.last_ckpt, known)
             return
         self.last_ckpt = path
-        self._keep(runner, kept)
+        self._remove_surplus(runner, kept)
 
-    def _note(self, runner: Runner, filename: str) -> None:
+    def _write_note(self, runner: Runner, filename: str) -> None:
         if is_main_process():
             path = self.file_backend.join_path(self.out_dir, filename)
             local = isinstance(self.file_backend, LocalBackend)
             name = os.path.relpath(path, runner.work_dir) if local else path
             AtomicBackend().put_text(name, os.path.join(runner.work_dir, NOTE))
 
-    def _keep(self, runner: Runner, numbers: list[int]) -> None:
+    def _remove_surplus(self, runner: Runner, numbers: list[int]) -> None:
         if self.max_keep_ckpts > 0:
             for number in numbers[: -self.max_keep_ckpts]:
                 self._remove(runner, self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(number)))
             self.keep_ckpt_ids = deque(numbers, self.max_keep_ckpts)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
-    def _tell(self, runner: Runner, path: str | None, numbers: list[int]) -> None:
+    def _update_message_hub(self, runner: Runner, path: str | None, numbers: list[int]) -> None:
         runner.message_hub.update_info('last_ckpt', path)
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info('keep_ckpt_ids', numbers)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """mmengine's removes the best before it writes a better one: it is not told of the former."""
+        """Saves a better checkpoint, then removes the former best.
+
+        mmengine would remove the former best first, so its path is hidden meanwhile.
+        """
         former, known = dict(self._best()), dict(runner.message_hub.runtime_info)
         self._set_best(dict.fromkeys(former))
         try:
@@ -156,7 +161,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._remove(runner, old)
 
     def _best(self) -> list[tuple[str, str | None]]:
-        """(metric, path of the best checkpoint by it, None if there is none yet), as mmengine keeps them."""
+        """Gives (metric, path of the best checkpoint by it, or None if there is none yet), as mmengine keeps them."""
         if not self.save_best:
             return []
         if len(self.key_indicators) == 1:
@@ -175,7 +180,7 @@ class SafeCheckpointHook(CheckpointHook):
         try:
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
-            elif self.file_backend.isdir(path):  # DeepSpeed's are folders
+            elif self.file_backend.isdir(path):  # DeepSpeed writes a folder
                 self.file_backend.rmtree(path)
         except OSError as error:
             runner.logger.warning(f'{path}, no longer needed, could not be removed: {error}')
@@ -183,16 +188,16 @@ class SafeCheckpointHook(CheckpointHook):
     def _say_failed(self, runner: Runner, kind: str, error: OSError) -> None:
         self.failures[kind] = str(error)
         runner.logger.error(
-            f'THE CHECKPOINT WAS NOT SAVED: {error}. {self._newest(runner)}. Training goes on and tries again at the '
-            'next one'
+            f'THE CHECKPOINT WAS NOT SAVED: {error}. {self._newest_text(runner)}. Training goes on and tries again '
+            'at the next one'
         )
 
-    def _newest(self, runner: Runner) -> str:
+    def _newest_text(self, runner: Runner) -> str:
         noted = noted_checkpoint(runner.work_dir)
         return f'The newest whole one is {noted}' if noted else 'There is none yet'
 
     def _check_room(self, runner: Runner) -> None:
-        free, size = free_bytes(self.out_dir), self._size(runner)
+        free, size = free_bytes(self.out_dir), self._expected_size(runner)
         if free is None:
             return
         if free < size:
@@ -200,7 +205,7 @@ class SafeCheckpointHook(CheckpointHook):
                 f'{self.out_dir} has {megabytes(free)} free, a checkpoint needs about {megabytes(size)}: make room, or '
                 'choose another folder with --work-dir'
             )
-        # One more than is kept: the oldest goes when the newest is there. The best are weights alone.
+        # One more than is kept, since the oldest goes after the newest is written. The best hold weights alone.
         files = self.max_keep_ckpts + 1 - len(getattr(self, 'keep_ckpt_ids', ())) + len(self._best())
         if self.max_keep_ckpts > 0 and free < files * size:
             runner.logger.warning(
@@ -208,19 +213,19 @@ class SafeCheckpointHook(CheckpointHook):
                 f'{files} more checkpoints: the disk may get full (max_keep_ckpts={self.max_keep_ckpts})'
             )
 
-    def _size(self, runner: Runner) -> int:
-        """Bytes of a checkpoint: those of the last one, or else of the tensors, with two moments as AdamW has them."""
+    def _expected_size(self, runner: Runner) -> int:
+        """Gives the bytes of the last checkpoint, or else those of the tensors, with two moments as AdamW has them."""
         noted = noted_checkpoint(runner.work_dir)
         if runner._resume and noted and noted.is_file():
             return noted.stat().st_size
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-        whole = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-        return whole + 2 * trained * self.save_optimizer
+        tensors = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+        moments = 2 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+        return tensors + moments if self.save_optimizer else tensors
 
 
-def _write_scalars_if_possible(runner: Runner) -> None:
-    """A full disk would end the run at the next line of its log, with weights that are not saved."""
+def _outlive_full_disk_in_logging(runner: Runner) -> None:
+    """Turns errors of writing losses into warnings: else a full disk would end the run, with weights not saved."""
     write = runner.visualizer.add_scalars
 
     def add_scalars(*args, **kwargs) -> None:
@@ -229,12 +234,12 @@ def _write_scalars_if_possible(runner: Runner) -> None:
         except OSError as error:
             runner.logger.warning(f'losses and metrics were not written to a file: {error}')
 
-    if 'add_scalars' not in vars(runner.visualizer):  # it outlives a run
+    if 'add_scalars' not in vars(runner.visualizer):  # the visualizer outlives a run, and is wrapped once
         runner.visualizer.add_scalars = add_scalars
 
 
 def check_writable(folder: str | os.PathLike) -> None:
-    """Raises PreflightError if no file can be written in ``folder``, which is made if need be."""
+    """Raises PreflightError if no file can be written in ``folder``; makes the folder if need be."""
     probe = os.path.join(folder, '.writable')
     try:
         AtomicBackend().put(b'0', probe)

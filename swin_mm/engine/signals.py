@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and Ctrl-C end a training at a place where it can go on."""
+"""Ends a training on SIGTERM, SIGUSR1 or Ctrl-C at a place from which it can go on."""
 
 import os
 import shlex
@@ -23,25 +23,27 @@ from .newest import noted_checkpoint
 from .saving import SafeCheckpointHook
 
 SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT')
-FILE = 'interrupted.pth'  # one name: the next interruption writes over it, the end of the run deletes it
+FILE = 'interrupted.pth'  # always this name: the next interruption overwrites it, the end of the run deletes it
 
 
 class Stopped(SystemExit):
-    """Ends a program with exit status 0: its training was interrupted, and what it reached is saved."""
+    """Ends a program with exit status 0, after its training was interrupted and saved."""
 
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """Ends a training on SIGTERM, SIGUSR1 or Ctrl-C, of any rank, after the step: saves ``interrupted.pth``, exits 0.
+    """Ends a training after the current step, when any rank gets SIGTERM, SIGUSR1 or Ctrl-C.
 
-    The log says how to go on. A second Ctrl-C ends at once and saves nothing. The program ends by `Stopped`, a
-    ``SystemExit``. With accumulated gradients the step ends where the weights are updated; a validation is finished
-    first, since averaged weights may be in the model's place. A signal that the program ignores stays ignored.
+    The state is saved in ``interrupted.pth``, and the log says how to go on. The program ends with exit status 0, by
+    `Stopped`, a ``SystemExit``. A second Ctrl-C ends it at once and saves nothing.
 
-    The ranks agree after every iteration, on one number that they reduce.
+    With accumulated gradients, a step ends where the weights are updated. A validation is finished first, since
+    averaged weights may be in the model's place. A signal that the program ignores stays ignored.
+
+    To agree, the ranks reduce one number after every iteration.
     """
 
-    priority = 'LOWEST'  # after everything that belongs to an iteration
+    priority = 'LOWEST'  # it comes after everything that belongs to an iteration
 
     def __init__(self) -> None:
         self._received = 0
@@ -50,7 +52,7 @@ class StopOnSignal(Hook):
         self._saver: SafeCheckpointHook  # from `before_train` on
 
     def before_train(self, runner: Runner) -> None:
-        """Waits for signals, in the main thread of a program: elsewhere Python cannot."""
+        """Takes over the signals, in the main thread of a program only: elsewhere Python cannot."""
         self._received, self._training = 0, True
         saver = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
         if saver is None:
@@ -69,30 +71,30 @@ class StopOnSignal(Hook):
                 loader.worker_init_fn = partial(_outlive_signals, loader.worker_init_fn)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None):
-        """Saves and raises Stopped, on all ranks, if one of them received a signal."""
+        """Saves and raises Stopped, on all ranks, if any rank received a signal."""
         if not _is_accumulating(runner):
             self._stop_if_received(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Says what a signal has to wait for."""
+        """Logs that a received signal takes effect after this validation."""
         if self._received and self._training:
             name = signal.Signals(self._received).name
             runner.logger.warning(f'{name}: the run stops after this validation; Ctrl-C ends it at once')
 
     def after_val(self, runner: Runner) -> None:
-        """As after an iteration."""
+        """Saves and raises Stopped, on all ranks, if any rank received a signal during a training."""
         if self._training:
             self._stop_if_received(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        """Gives the signals back, and deletes what an earlier interruption saved."""
+        """Gives the signals back, and deletes the file that an earlier interruption saved."""
         self._give_back()
         file = Path(self._saver.out_dir, FILE)
         if is_main_process() and noted_checkpoint(runner.work_dir) != file:
-            file.unlink(missing_ok=True)  # on this machine; a storage backend keeps it
+            file.unlink(missing_ok=True)  # a local file only: a storage backend keeps its own
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        # Nothing else here: the program may be anywhere, in the middle of writing its log too.
+        # No more than this: the program may be anywhere, even in the middle of writing its log.
         self._received = number
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])
@@ -123,25 +125,35 @@ class StopOnSignal(Hook):
 
 
 def resume_command(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
-    """The command line that goes on with the run that ``argv`` started, in this environment.
+    """Gives the command line that goes on with the run that ``argv`` started in ``environ``.
 
     It begins with ``swin-mm train``, ``python SCRIPT`` or, where torchrun started the processes, ``torchrun ...``.
     """
     program, *words = argv
-    kept, skip = [], False
-    for word in words:
-        value, skip = skip and not word.startswith('-'), word == '--resume'
-        if not (value or skip or word.startswith('--resume=')):
-            kept.append(word)
-    installed = program.startswith('swin-mm ')
+    is_installed = program.startswith('swin-mm ')
     if 'TORCHELASTIC_RUN_ID' in environ:
-        start = [*_torchrun(environ), *(['-m', 'swin_mm', program.split()[1]] if installed else [program])]
+        target = ['-m', 'swin_mm', program.split()[1]] if is_installed else [program]
+        start = _torchrun_command(environ) + target
+    elif is_installed:
+        start = program.split()
     else:
-        start = program.split() if installed else ['python', program]
-    return shlex.join([*start, *kept, '--resume'])
+        start = ['python', program]
+    return shlex.join([*start, *_without_resume(words), '--resume'])
 
 
-def _torchrun(environ: Mapping[str, str]) -> list[str]:
+def _without_resume(words: Sequence[str]) -> list[str]:
+    """Drops ``--resume``, its value in the next word if it has one, and ``--resume=VALUE``."""
+    kept = []
+    follows_resume = False
+    for word in words:
+        is_value = follows_resume and not word.startswith('-')
+        follows_resume = word == '--resume'
+        if not (is_value or follows_resume or word.startswith('--resume=')):
+            kept.append(word)
+    return kept
+
+
+def _torchrun_command(environ: Mapping[str, str]) -> list[str]:
     start = ['torchrun', f'--nproc_per_node={environ["LOCAL_WORLD_SIZE"]}']
     if environ.get('GROUP_WORLD_SIZE', '1') != '1':
         start += [f'--nnodes={environ["GROUP_WORLD_SIZE"]}', f'--node_rank={environ["GROUP_RANK"]}']
@@ -150,16 +162,16 @@ def _torchrun(environ: Mapping[str, str]) -> list[str]:
 
 
 def _is_accumulating(runner: Runner) -> bool:
-    """Whether there are gradients of a step that is not done: no checkpoint holds them."""
+    """Whether there are gradients of an unfinished step, which no checkpoint holds."""
     wrapper = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return not all(wrapper.should_update() for wrapper in wrappers)
 
 
 def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
-    """Starts a loader's worker that leaves signals to the training: they often go to all processes of a job.
+    """Makes a loader's worker leave signals to the training, since they often go to all processes of a job.
 
-    SIGTERM of the training itself still ends it: that is how Python stops workers.
+    A SIGTERM from the training itself still ends the worker: that is how Python stops workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'SIGUSR1'):
@@ -172,6 +184,7 @@ def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
 
 
 def _end_with_training(training: int) -> None:
+    """Ends this process when the process with the id ``training`` sends it SIGTERM."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training:
         pass
     os._exit(0)

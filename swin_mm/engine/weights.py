@@ -1,4 +1,4 @@
-"""Weights of a whole model: refused where a run would go on with others, and said where it starts with some of them."""
+"""Checks that a test or a resumed training gets every weight of its checkpoint, and a new training all that fit."""
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -11,16 +11,16 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class CheckedWeights(Hook):
-    """Loads a checkpoint's weights before mmengine does, which leaves out in silence what does not fit.
+    """Loads the weights of a checkpoint before mmengine does, which silently leaves out what does not fit.
 
-    A test and a resumed training need every tensor, a training that starts from a checkpoint (``load_from``) those that
-    are there: a head for other classes starts fresh.
+    A test and a resumed training need every tensor. A training that starts from a checkpoint (``load_from``) takes
+    those that are there: a head for other classes starts fresh.
     """
 
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leaves in ``checkpoint`` the loaded weights, as the model names them. Raises CheckpointError."""
+        """Loads the weights, and leaves them in ``checkpoint`` under the model's names. Raises CheckpointError."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = model.module if isinstance(model, BaseTTAModel) else model
         starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume
