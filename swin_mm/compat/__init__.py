@@ -1,4 +1,4 @@
-"""What mmcv, mmengine, mmdet and mmseg need on today's PyTorch; deleted the day that they no longer do."""
+"""Makes mmcv, mmengine, mmdet and mmseg run on today's PyTorch; to be deleted when they do so by themselves."""
 
 import functools
 import sys
@@ -14,14 +14,19 @@ __all__ = ['install', 'trust_no_file']
 
 @functools.cache
 def install() -> None:
-    """Puts in place, once, whatever the stack needs to run at all. Imports nothing itself, PyTorch included.
+    """Puts in place, once, whatever the stack needs to run at all. It imports none of it, nor PyTorch.
 
-    * ``mmcv_ops``: a ``mmcv._ext`` without a compiler; a native build comes first.
-    * ``mmpretrain``: beside transformers 5 it stops neither itself nor mmdet from being imported.
-    * As soon as mmengine is imported:
-      ``mmengine_checkpoints``: ``torch.load(weights_only=True)`` reads what mmengine saves, and mmengine loads
-      nothing else. ``packages``: ``_base_ = 'mmdet::...'`` and ``mmengine.hub`` where setuptools has no
-      ``pkg_resources``. ``recipe_bases``: ``_base_ = 'swin_mm::NAME.py'``.
+    At once:
+
+    * ``mmcv_ops`` offers a ``mmcv._ext`` that needs no compiler; a native build comes first.
+    * ``mmpretrain`` makes mmpretrain, and so mmdet, importable beside transformers 5.
+
+    As soon as mmengine is imported:
+
+    * ``mmengine_checkpoints`` makes mmengine save what ``torch.load(weights_only=True)`` reads, and load nothing else.
+    * ``packages`` replaces ``pkg_resources``, where setuptools has none, in ``_base_ = 'mmdet::...'`` and
+      ``mmengine.hub``.
+    * ``recipe_bases`` gives a meaning to ``_base_ = 'swin_mm::NAME.py'``.
     """
     mmcv_ops.install()
     mmpretrain.install()
@@ -33,10 +38,10 @@ def install() -> None:
 
 @functools.cache
 def trust_no_file() -> None:
-    """Lets mmengine run nothing that a file holds. Our commands call it; a library user's mmengine stays as it is.
+    """Keeps mmengine from running code out of files. Our commands call it; a library user's mmengine stays as it is.
 
-    * ``untrusted``: no config of a checkpoint, no tag of a YAML file and no name of a pickle runs.
-    * ``collect_results``: processes hand over their results where nobody else can.
+    * ``untrusted`` keeps the config of a checkpoint, a tag of a YAML file and a name in a pickle from being run.
+    * ``collect_results`` lets processes hand over their results in a place where nobody else can.
     """
     from . import collect_results, untrusted
 
@@ -53,12 +58,12 @@ def _patch_mmengine() -> None:
 
 
 class _MmengineFinder(MetaPathFinder):
-    """Waits for the first import of mmengine, which is then patched as soon as it is whole."""
+    """Waits for the first import of mmengine, and patches mmengine as soon as it is whole."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Spec of ``mmengine``, whose loader patches it at the end; None for every other name."""
+        """Gives the spec of ``mmengine``, whose loader patches it at the end; None for every other name."""
         if fullname != 'mmengine':
             return None
         sys.meta_path.remove(self)

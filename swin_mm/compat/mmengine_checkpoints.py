@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine that ``torch.load(weights_only=True)`` reads, and loads of mmengine that pass it.
+"""Makes mmengine save checkpoints that ``torch.load(weights_only=True)`` reads, and load nothing else.
 
 mmengine 0.10.7 saves its log as ``HistoryBuffer`` objects, best scores as NumPy scalars and scheduler methods by name,
 and PyTorch >= 2.6 refuses such a file. Nothing is allow-listed here: what is saved is made plain, and the log is
@@ -9,7 +9,6 @@ what is wrong with a file, and verifies a download before it opens it.
 import functools
 import inspect
 import logging
-import operator
 import os
 from collections import OrderedDict, deque
 from collections.abc import Collection
@@ -33,26 +32,27 @@ WEIGHTS_ONLY = None if torch.__version__ >= '2.6' else True
 
 
 def install() -> None:
-    """Make plain what mmengine saves; let mmengine load weights only, from more kinds of files."""
-    _save_plain()
+    """Makes mmengine save plain values, and load weights only, from more kinds of files."""
+    _save_plain_values()
     _load_weights_only()
     _read_files()
 
 
 def plain(value: Any) -> Any:
-    """``value`` in types that ``weights_only=True`` accepts; the same object where it is so already.
+    """Gives ``value`` in types that ``weights_only=True`` accepts; the same object if it already has such types.
 
     A NumPy scalar becomes a number, an array a list, a ``HistoryBuffer`` a dict of two tensors and its length, a path
-    a string; other mappings become a dict, other sequences and sets a list or tuple. An entry of a mapping that holds
-    anything else is left out with a warning; a function or method without one, for it is code and not state.
-    Raises TypeError when there is no mapping around such an object.
+    a string. Other mappings become a dict, other sequences and sets a list or tuple. If an entry of a mapping holds
+    anything else, the entry is left out with a warning, or without one if it is a function or method, which is code and
+    not state. Raises TypeError if there is no mapping around such an object.
     """
     if type(value) in LEAVES or isinstance(value, torch.Tensor):
         return value
     if isinstance(value, np.generic | np.ndarray):
         return plain(value.tolist())
     if isinstance(value, HistoryBuffer):
-        return dict(zip(HISTORY, (*map(torch.tensor, value.data), value.max_length), strict=True))
+        log, count = value.data
+        return dict(zip(HISTORY, (torch.tensor(log), torch.tensor(count), value.max_length), strict=True))
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, dict):
@@ -85,10 +85,11 @@ def _plain_dict(value: dict) -> dict:
 
 
 def _identical(a: Collection, b: Collection) -> bool:
-    return len(a) == len(b) and all(map(operator.is_, a, b))
+    """Whether both hold the same objects, not only equal ones, in the same order."""
+    return len(a) == len(b) and all(one is other for one, other in zip(a, b, strict=True))
 
 
-def _save_plain() -> None:
+def _save_plain_values() -> None:
     hub_state_dict, hub_load_state_dict = MessageHub.state_dict, MessageHub.load_state_dict
     save_checkpoint = mmengine_checkpoint.save_checkpoint
 
@@ -99,11 +100,11 @@ def _save_plain() -> None:
     @functools.wraps(hub_load_state_dict)
     def load_plain_state_dict(self: MessageHub, state_dict: MessageHub | dict) -> None:
         if isinstance(state_dict, dict) and 'log_scalars' in state_dict:
-            scalars = {key: _history(value) for key, value in state_dict['log_scalars'].items()}
+            scalars = {key: _rebuild_history(value) for key, value in state_dict['log_scalars'].items()}
             state_dict = dict(state_dict, log_scalars=scalars)
         hub_load_state_dict(self, state_dict)
 
-    # The message hub has its own patch because not every strategy of mmengine saves through this function.
+    # The message hub is patched as well, because not every strategy of mmengine saves through this function.
     @functools.wraps(save_checkpoint)
     def save_plain_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
         save_checkpoint(_plain_but_weights(checkpoint), *args, **kwargs)
@@ -118,8 +119,8 @@ def _plain_but_weights(checkpoint: dict) -> dict:
     return {**weights, **plain({key: value for key, value in checkpoint.items() if key not in weights})}
 
 
-def _history(saved: Any) -> Any:
-    """The ``HistoryBuffer`` that `plain` took apart; anything else, such as the old form, as it is."""
+def _rebuild_history(saved: Any) -> Any:
+    """Rebuilds the ``HistoryBuffer`` that `plain` took apart; gives anything else, such as the old form, as it is."""
     if not (isinstance(saved, dict) and set(saved) == set(HISTORY)):
         return saved
     log, count, max_length = (saved[key] for key in HISTORY)
@@ -127,7 +128,7 @@ def _history(saved: Any) -> Any:
 
 
 class _WeightsOnlyTorch:
-    """``torch`` as mmengine's checkpoint module sees it: its ``load`` takes weights only, the rest is PyTorch's."""
+    """Stands for ``torch`` in mmengine's checkpoint module: ``load`` takes weights only, the rest is PyTorch's."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -135,25 +136,26 @@ class _WeightsOnlyTorch:
     @staticmethod
     def load(f: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_programs(f)
-        return torch.load(f, *args, **{**kwargs, 'weights_only': WEIGHTS_ONLY})
+        kwargs['weights_only'] = WEIGHTS_ONLY
+        return torch.load(f, *args, **kwargs)
 
 
 def _load_weights_only() -> None:
-    # What is left of its loads to itself: storage backends such as s3://.
+    # mmengine still loads by itself from storage backends such as s3://.
     mmengine_checkpoint.torch = _WeightsOnlyTorch()
 
 
 def _read_files() -> None:
-    """``init_cfg``, ``load_from``, ``resume`` and mmengine's model zoos find the files by themselves, and read ours."""
+    """Makes ``init_cfg``, ``load_from``, ``resume`` and mmengine's model zoos read paths and URLs through `files`."""
 
     def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
         return files.read(filename, map_location or 'cpu')
 
     def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
-        # Every process asks, one downloads and the others wait for it: see `downloads.fetch`.
+        # Every process calls this; one downloads and the others wait for it: see `downloads.fetch`.
         return files.read(filename, map_location or 'cpu')
 
-    # mmengine shows the part of their names after `load_from_`.
+    # mmengine shows the part of the function names after `load_from_`.
     loader = mmengine_checkpoint.CheckpointLoader
     for prefixes, function in (('', load_from_local), (('http://', 'https://'), load_from_http)):
         rebind(getattr(mmengine_checkpoint, function.__name__), function)

@@ -1,7 +1,7 @@
-"""Installed packages as mmengine asks for them, without ``pkg_resources``, which setuptools dropped in version 82.
+"""Finds installed packages for mmengine without ``pkg_resources``, which setuptools dropped in version 82.
 
-The same three functions as ``mmengine/utils/package_utils.py`` (0.10.7), made of importlib. Config inheritance
-(``_base_ = 'mmdet::...'``) and ``mmengine.hub`` stand on them.
+These are the same three functions as in ``mmengine/utils/package_utils.py`` (0.10.7), made of importlib. Config
+inheritance (``_base_ = 'mmdet::...'``) and ``mmengine.hub`` need them.
 """
 
 import os
@@ -18,14 +18,14 @@ PACKAGE2MODULE = {package: module for module, package in MODULE2PACKAGE.items()}
 
 
 def install() -> None:
-    """Replace mmengine's functions where they would fail: without ``pkg_resources``, or beside a fork."""
+    """Replaces mmengine's functions where they would fail: without ``pkg_resources``, or beside a fork."""
     if find_spec('pkg_resources') is None or _has_fork():
         for replacement in (is_installed, get_installed_path, package2module):
             rebind(getattr(package_utils, replacement.__name__), replacement)
 
 
 def is_installed(package: str) -> bool:
-    """True when ``package`` is the name of an installed distribution or of a module that is not a namespace."""
+    """Whether ``package`` is the name of an installed distribution or of a module that is not a namespace."""
     try:
         distribution(package)
     except PackageNotFoundError:
@@ -35,9 +35,9 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Folder of the module that ``package`` installs.
+    """Gives the folder of the module that ``package`` installs.
 
-    Raises PackageNotFoundError (a ModuleNotFoundError) when there is none, RuntimeError for a namespace package.
+    Raises PackageNotFoundError (a ModuleNotFoundError) if there is none, RuntimeError for a namespace package.
     """
     spec = _find_module(package) or find_spec(package2module(package))
     if spec is None:
@@ -48,9 +48,9 @@ def get_installed_path(package: str) -> str:
 
 
 def package2module(package: str) -> str:
-    """Name of the first module that the distribution ``package`` installs.
+    """Gives the name of the first module that the distribution ``package`` installs.
 
-    Raises PackageNotFoundError when it is not installed, ValueError when it does not tell.
+    Raises PackageNotFoundError if it is not installed, ValueError if its metadata do not tell.
     """
     modules = (distribution(package).read_text('top_level.txt') or '').split()
     if not modules:
@@ -59,9 +59,9 @@ def package2module(package: str) -> str:
 
 
 def _has_fork() -> bool:
-    """True when a module such as mmseg is there and the distribution in which mmengine looks for it is not.
+    """Whether a module such as mmseg is there without the distribution in which mmengine looks for it.
 
-    ``onedl-mmengine`` 0.10.12 does not find ``onedl-mmsegmentation``, for it asks for ``mmsegmentation``.
+    ``onedl-mmengine`` 0.10.12 does not find ``onedl-mmsegmentation``, because it asks for ``mmsegmentation``.
     """
     return any(
         find_spec(module) and not any(Distribution.discover(name=package))
@@ -71,10 +71,11 @@ def _has_fork() -> bool:
 
 
 def _find_module(package: str) -> ModuleSpec | None:
-    """Spec of the module that mmengine means by ``package``, None when no module goes by that name.
+    """Gives the spec of the module that mmengine means by ``package``; None if no module goes by that name.
 
-    By module and not by distribution: ``onedl-mmsegmentation`` also provides what mmengine calls ``mmsegmentation``,
-    and an editable install keeps its module away from its metadata.
+    It looks for a module and not for a distribution: ``onedl-mmsegmentation`` also provides what mmengine calls
+    ``mmsegmentation``, and an editable install keeps its module away from its metadata.
     """
     module = PACKAGE2MODULE.get(package)
-    return (find_spec(module) if module else None) or find_spec(package)
+    spec = find_spec(module) if module else None
+    return spec or find_spec(package)

@@ -1,6 +1,6 @@
-"""``_base_ = 'swin_mm::mask_rcnn_swin_t.py'`` in anybody's config.
+"""Lets anybody's config inherit from our recipes: ``_base_ = 'swin_mm::mask_rcnn_swin_t.py'``.
 
-mmengine 0.10.7 (``Config._get_cfg_path``) wants a slash in the name and the package in a table of its own.
+By itself mmengine 0.10.7 (``Config._get_cfg_path``) wants a slash in the name, and the package in a table of its own.
 """
 
 from mmengine.config import Config
@@ -11,13 +11,13 @@ PREFIX = 'swin_mm::'
 
 
 def install() -> None:
-    """Lets mmengine find our recipes by this prefix."""
+    """Makes mmengine find our recipes by their prefix ``swin_mm::``."""
     get_cfg_path = Config._get_cfg_path
 
     def find_base(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if not cfg_path.startswith(PREFIX):
             return get_cfg_path(cfg_path, filename)
-        # A scope, which mmengine would add to every type, is None: a recipe says its own.
+        # The scope is None, because a recipe names its own. mmengine would add any other to every type.
         return str(find_config(recipes_folder() / cfg_path.removeprefix(PREFIX))), None
 
     Config._get_cfg_path = staticmethod(find_base)

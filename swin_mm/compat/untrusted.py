@@ -1,8 +1,8 @@
-"""What mmengine would run out of a file: refused, or read as data.
+"""Keeps mmengine from running code out of files: such content is refused, or read as data.
 
-Three places of mmengine 0.10.7 have a config that a checkpoint holds run as Python, which ``weights_only=True`` does
-not prevent, for it is a string: `Runner.resume`, `FlexibleRunner.resume` and an inferencer without a config of its own.
-``mmengine.load`` runs the tags of a YAML file and the names in a pickle.
+Three places of mmengine 0.10.7 run the config inside a checkpoint as Python: `Runner.resume`, `FlexibleRunner.resume`
+and an inferencer without a config of its own. ``weights_only=True`` does not prevent this, for such a config is a
+string. ``mmengine.load`` runs the tags of a YAML file and the names in a pickle.
 """
 
 import functools
@@ -23,18 +23,18 @@ RUNNERS = ('mmengine.runner.runner', 'mmengine.runner._flexible_runner')
 
 
 def install() -> None:
-    """Let mmengine run no config of a checkpoint, no tag of a YAML file and no name of a pickle."""
-    _run_no_config()
+    """Keeps mmengine from running the config of a checkpoint, a tag of a YAML file or a name in a pickle."""
+    _refuse_configs_in_checkpoints()
     yaml_handler.Loader = PlainLoader
     PickleHandler.load_from_fileobj = load_pickle
 
 
-def _run_no_config() -> None:
+def _refuse_configs_in_checkpoints() -> None:
     fromstring = Config.fromstring
 
-    # By its caller, because a user's own call is a user's own text.
+    # The caller tells whose text it is: a user's own call passes a user's own text.
     @functools.wraps(fromstring)
-    def typed_by_the_user(*args: Any, **kwargs: Any) -> Config:
+    def fromstring_of_user(*args: Any, **kwargs: Any) -> Config:
         caller = sys._getframe(1).f_globals.get('__name__')
         if caller == INFERENCER:
             raise ValueError(
@@ -46,30 +46,33 @@ def _run_no_config() -> None:
             return Config()
         return fromstring(*args, **kwargs)
 
-    Config.fromstring = staticmethod(typed_by_the_user)
+    Config.fromstring = staticmethod(fromstring_of_user)
 
 
 class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]  # in C if it is there
     """A YAML loader of plain data and of tuples, which ``Config.dump`` writes."""
 
 
-def _tuple(loader: PlainLoader, node: yaml.SequenceNode) -> tuple:
+def _construct_tuple(loader: PlainLoader, node: yaml.SequenceNode) -> tuple:
     return tuple(loader.construct_sequence(node, deep=True))
 
 
-def _refused(loader: PlainLoader, name: str, node: yaml.Node) -> None:
+def _refuse_tag(loader: PlainLoader, name: str, node: yaml.Node) -> None:
     raise ValueError(
         f'YAML must hold plain data, got the tag !!python/{name} in line {node.start_mark.line + 1}, which could run '
         'code: write what it stands for'
     )
 
 
-PlainLoader.add_multi_constructor('tag:yaml.org,2002:python/', _refused)
-PlainLoader.add_constructor('tag:yaml.org,2002:python/tuple', _tuple)
+PlainLoader.add_multi_constructor('tag:yaml.org,2002:python/', _refuse_tag)
+PlainLoader.add_constructor('tag:yaml.org,2002:python/tuple', _construct_tuple)
 
 
 def load_pickle(handler: PickleHandler, file: BinaryIO, **kwargs: Any) -> Any:
-    """Numbers, texts, arrays, tensors and containers of these from a pickle; ValueError naming anything else in it."""
+    """Reads a pickle of numbers, texts, arrays, tensors and containers of these.
+
+    Raises a ValueError that names anything else in it, or says how it is damaged.
+    """
     try:
         return read_pickle(file, array=torch.Tensor.numpy)
     except Exception as error:  # a damaged pickle raises almost anything

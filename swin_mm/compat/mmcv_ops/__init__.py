@@ -1,7 +1,7 @@
 """A ``mmcv._ext`` made of torchvision and PyTorch, so that ``mmcv.ops`` works without a compiled mmcv.
 
-One file an op family; each holds functions with the names and arguments by which ``mmcv/ops/*.py`` (mmcv 2.1.0) calls
-the compiled ones, and fills the same tensors in place. All run on CPU and CUDA.
+Each op family has a file. Its functions have the names and arguments with which ``mmcv/ops/*.py`` (mmcv 2.1.0) calls
+the compiled ones, and fill the same tensors in place. All run on CPU and CUDA.
 """
 
 import importlib
@@ -33,11 +33,11 @@ class MmcvOpsFinder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Spec of ``mmcv._ext``; None for every other name."""
+        """Gives the spec of ``mmcv._ext``; None for every other name."""
         return ModuleSpec(fullname, self, origin=__name__) if fullname == 'mmcv._ext' else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill ``module`` with the ops of every family; torchvision is imported here and not before."""
+        """Fills ``module`` with the ops of every family; torchvision is imported here and not before."""
         module.__doc__ = __doc__
         for name in FAMILIES:
             family = importlib.import_module(f'{__name__}.{name}')
@@ -49,15 +49,16 @@ FINDER = MmcvOpsFinder()
 
 
 def install() -> None:
-    """Offer ``mmcv._ext`` after every other finder, so that a native build wins by itself."""
+    """Offers ``mmcv._ext`` after every other finder, so that a native build wins by itself."""
     if FINDER not in sys.meta_path:
         sys.meta_path.append(FINDER)
 
 
 def absent_op(name: str) -> Callable:
-    """An op that raises NotImplementedError when it is called: ``import mmcv.ops`` demands some 90 that nobody calls.
+    """Gives an op that raises NotImplementedError when it is called.
 
-    Raises AttributeError for private names, by which Python, pytest and others ask what a module is.
+    ``import mmcv.ops`` demands some 90 ops that nobody calls. A private name raises AttributeError at once: with such
+    names Python, pytest and others ask what a module is.
     """
     if name.startswith('_'):
         raise AttributeError(f'module mmcv._ext has no attribute {name!r}')

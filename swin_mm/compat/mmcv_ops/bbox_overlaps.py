@@ -7,7 +7,7 @@ __all__ = ['bbox_overlaps']
 
 
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
-    """Fill ``ious`` with intersection over union (mode 0) or over the area of ``bboxes1`` (mode 1).
+    """Fills ``ious`` with intersection over union (mode 0) or over the area of ``bboxes1`` (mode 1).
 
     ``bboxes1`` (M, 4) and ``bboxes2`` (N, 4) are (x1, y1, x2, y2) in pixels; ``ious`` is (M, N), or (M,) when
     ``aligned``. A side is x2 - x1 + ``offset``. mmcv's CUDA kernel also keeps the divisor >= ``offset``, which only

@@ -1,6 +1,6 @@
 """Content-aware reassembly of features (CARAFE, Wang et al. 2019, equation 2; mmcv ``carafe_naive_cuda_kernel.cuh``).
 
-The two compiled forms, naive and tiled, compute the same; here they are the same.
+mmcv compiles a naive and a tiled form, which compute the same; here both are one.
 """
 
 import torch
@@ -15,13 +15,13 @@ __all__ = ['carafe_backward', 'carafe_forward', 'carafe_naive_backward', 'carafe
 def carafe_naive_forward(
     features: Tensor, masks: Tensor, output: Tensor, kernel_size: int, group_size: int, scale_factor: int
 ) -> None:
-    """Fill ``output`` (B, C, H * scale, W * scale) with sums over neighbourhoods of ``features`` (B, C, H, W).
+    """Fills ``output`` (B, C, H * scale, W * scale) with sums over neighbourhoods of ``features`` (B, C, H, W).
 
-    ``masks`` (B, group_size * kernel_size^2, H * scale, W * scale) are the weights at each pixel of the output; the
-    neighbourhood lies around the pixel of the input that it comes from, and beyond the border is 0.
+    ``masks`` (B, group_size * kernel_size^2, H * scale, W * scale) are the weights at each pixel of the output. Its
+    neighbourhood lies around the pixel of the input that it comes from. Beyond the border the input counts as 0.
     """
-    tensors = at_least_float32(features), at_least_float32(masks)
-    output.copy_(_reassemble(*tensors, kernel_size, group_size, scale_factor))
+    features, masks = at_least_float32(features), at_least_float32(masks)
+    output.copy_(_reassemble(features, masks, kernel_size, group_size, scale_factor))
 
 
 def carafe_naive_backward(
@@ -34,7 +34,7 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill ``grad_input`` and ``grad_masks``, shaped as ``features`` and ``masks``."""
+    """Fills ``grad_input`` and ``grad_masks``, shaped as ``features`` and ``masks``."""
     inputs = [at_least_float32(tensor.detach()).requires_grad_() for tensor in (features, masks)]
     with torch.enable_grad():
         output = _reassemble(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
@@ -46,7 +46,7 @@ def carafe_naive_backward(
 def carafe_forward(
     features: Tensor, masks: Tensor, rfeatures: Tensor, routput: Tensor, rmasks: Tensor, output: Tensor, **size: int
 ) -> None:
-    """Fill ``output`` as the naive form does, and ``rfeatures``, which is all that mmcv hands to the backward."""
+    """Fills ``output`` as the naive form does, and ``rfeatures``, the only features that mmcv hands to the backward."""
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, **size)
 
@@ -63,7 +63,7 @@ def carafe_backward(
     grad_masks: Tensor,
     **size: int,
 ) -> None:
-    """Fill ``grad_input`` and ``grad_masks`` as the naive form does; the ``rgrad`` tensors stay unused."""
+    """Fills ``grad_input`` and ``grad_masks`` as the naive form does; the ``rgrad`` tensors stay unused."""
     carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, **size)
 
 

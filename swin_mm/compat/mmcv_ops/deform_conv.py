@@ -1,6 +1,6 @@
 """Deformable convolution v1 and v2, on torchvision's kernels (Dai et al. 2017, Zhu et al. 2019).
 
-Layouts are the same in both libraries: ``offset`` (B, groups * taps * 2, Ho, Wo) with (dy, dx) of a tap side by side,
+Both libraries have the same layouts: ``offset`` (B, groups * taps * 2, Ho, Wo) with (dy, dx) of a tap side by side,
 ``mask`` (B, groups * taps, Ho, Wo). ``columns`` and ``ones`` are work space of the compiled ops and stay unused.
 """
 
@@ -26,7 +26,7 @@ V2 = ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w', 'gro
 def deform_conv_forward(
     input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **conv: int
 ) -> None:
-    """Fill ``output`` (B, Co, Ho, Wo) with the convolution of ``input`` (B, C, H, W) at displaced points."""
+    """Fills ``output`` (B, Co, Ho, Wo) with the convolution of ``input`` (B, C, H, W) at displaced points."""
     output.copy_(_forward(input, weight, offset, None, None, [conv[k] for k in V1]))
 
 
@@ -40,7 +40,7 @@ def deform_conv_backward_input(
     columns: Tensor,
     **conv: int,
 ) -> None:
-    """Fill ``grad_input`` (B, C, H, W) and ``grad_offset``, shaped as ``offset``."""
+    """Fills ``grad_input`` (B, C, H, W) and ``grad_offset``, shaped as ``offset``."""
     grads = _backward(grad_output, input, weight, offset, None, [conv[k] for k in V1])
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
@@ -56,7 +56,7 @@ def deform_conv_backward_parameters(
     scale: float,
     **conv: int,
 ) -> None:
-    """Add ``scale`` times the gradient of the weight to ``grad_weight`` (Co, C / group, kH, kW)."""
+    """Adds ``scale`` times the gradient of the weight to ``grad_weight`` (Co, C / group, kH, kW)."""
     # torchvision's backward does not read the weight for this gradient; only its shape counts.
     grads = _backward(grad_output, input, grad_weight, offset, None, [conv[k] for k in V1])
     grad_weight.add_(grads[1], alpha=scale)
@@ -74,7 +74,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **conv: int,
 ) -> None:
-    """Fill ``output`` (B, Co, Ho, Wo) with the convolution at displaced points, each tap scaled by ``mask``."""
+    """Fills ``output`` (B, Co, Ho, Wo) with the convolution at displaced points, each tap scaled by ``mask``."""
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, [conv[k] for k in V2]))
 
 
@@ -95,9 +95,11 @@ def modulated_deform_conv_backward(
     with_bias: bool,
     **conv: int,
 ) -> None:
-    """Fill the five gradients, each shaped as its tensor; ``grad_bias`` only when ``with_bias``."""
+    """Fills the five gradients, each shaped as its tensor; ``grad_bias`` only when ``with_bias``."""
     grads = _backward(grad_output, input, weight, offset, mask, [conv[k] for k in V2])
-    filled = (grad_input, grad_weight, grad_offset, grad_mask) + ((grad_bias,) if with_bias else ())
+    filled = [grad_input, grad_weight, grad_offset, grad_mask]
+    if with_bias:
+        filled.append(grad_bias)
     for tensor, grad in zip(filled, grads, strict=False):
         tensor.copy_(grad)
 
@@ -112,7 +114,7 @@ def _forward(
 def _backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, geometry: list[int]
 ) -> list[Tensor]:
-    """Gradients of input, weight, offset, mask and bias; that of the mask means nothing without a mask."""
+    """Gives the gradients of input, weight, offset, mask and bias; that of the mask means nothing without a mask."""
     operands = _operands(input, weight, offset, mask, None)
     grads = torch.ops.torchvision._deform_conv2d_backward(
         at_least_float32(grad_output), *operands, *geometry, mask is not None
@@ -131,10 +133,10 @@ def _operands(
 
 
 def _outside(offset: Tensor, size: torch.Size, kernel: torch.Size, geometry: list[int]) -> Tensor:
-    """True where a sampling point is <= -1 or >= the map's size, in the shape of ``offset``.
+    """Gives True where a sampling point is <= -1 or >= the map's size, in the shape of ``offset``.
 
-    mmcv's derivative by the offset is 0 there and torchvision's is one-sided. With zero offsets, from which every such
-    layer starts, the padding taps lie exactly at -1 and at the size, so the difference is not a corner case.
+    mmcv's derivative by the offset is 0 there, and torchvision's is one-sided. This is no corner case: every such layer
+    starts with zero offsets, and then the padding taps lie exactly at -1 and at the size.
     """
     batch, _, *out = offset.shape
     stride, padding, dilation, groups = geometry[0:2], geometry[2:4], geometry[4:6], geometry[7]

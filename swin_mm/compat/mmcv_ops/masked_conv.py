@@ -17,7 +17,7 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """Fill ``data_col`` (C * kernel_h * kernel_w, P) with the patches of ``features`` (1, C, H, W) at P pixels.
+    """Fills ``data_col`` (C * kernel_h * kernel_w, P) with the patches of ``features`` (1, C, H, W) at P pixels.
 
     ``mask_h_idx`` and ``mask_w_idx`` (P,) are rows and columns of the output.
     """
@@ -30,5 +30,5 @@ def masked_im2col_forward(
 def masked_col2im_forward(
     col: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, output: Tensor, height: int, width: int, channels: int
 ) -> None:
-    """Write the columns of ``col`` (channels, P) to their pixels of ``output`` (1, channels, height, width)."""
+    """Writes the columns of ``col`` (channels, P) to their pixels of ``output`` (1, channels, height, width)."""
     output[0][:, mask_h_idx, mask_w_idx] = col

@@ -1,8 +1,8 @@
 """Multi-scale deformable attention on ``grid_sample`` (Deformable DETR, Zhu et al. 2021, equation 3).
 
-On the CPU mmcv calls a Python form of its own instead. That one holds the samples of all levels at once; the output is
-a sum over the levels, so here one level is held at a time, forward and backward.
-The compiled one is in mmcv ``csrc/common/cuda/ms_deform_attn_cuda_kernel.cuh``.
+On the CPU mmcv calls a Python form of its own instead, which holds the samples of all levels at once. The output is a
+sum over the levels, so here only one level is held at a time, forward and backward. The compiled form is in mmcv
+``csrc/common/cuda/ms_deform_attn_cuda_kernel.cuh``.
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ def ms_deform_attn_forward(
     attn_weight: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Attended values, (B, Q, heads * head_dim).
+    """Gives the attended values, (B, Q, heads * head_dim).
 
     ``value`` (B, keys, heads, head_dim) holds the levels one after the other, ``spatial_shapes`` (levels, 2) their
     (height, width) and ``level_start_index`` (levels,) their first keys. ``sampling_loc``
     (B, Q, heads, levels, points, 2) is (x, y) with 0 and 1 at the edges of a level, ``attn_weight`` is
-    (B, Q, heads, levels, points). ``im2col_step`` is the compiled op's own and stays unused.
+    (B, Q, heads, levels, points). ``im2col_step`` matters to the compiled op only and stays unused.
     """
     parts = (
         _attend(
@@ -56,7 +56,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Fill ``grad_value``, ``grad_sampling_loc`` and ``grad_attn_weight``, each shaped as its tensor."""
+    """Fills ``grad_value``, ``grad_sampling_loc`` and ``grad_attn_weight``, each shaped as its tensor."""
     grad_output = at_least_float32(grad_output)
     for level, keys, size in _levels(spatial_shapes, level_start_index):
         this_level = (slice(None), slice(None), slice(None), level)
@@ -75,14 +75,14 @@ def ms_deform_attn_backward(
 
 
 def _levels(spatial_shapes: Tensor, level_start_index: Tensor) -> Iterator[tuple[int, slice, tuple[int, int]]]:
-    """Number, keys and (height, width) of each level."""
+    """Yields number, keys and (height, width) of each level."""
     starts = level_start_index.tolist()
     for level, (height, width) in enumerate(spatial_shapes.tolist()):
         yield level, slice(starts[level], starts[level] + height * width), (height, width)
 
 
 def _attend(value: Tensor, loc: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """The part of one level, (B, Q, heads * head_dim).
+    """Gives what one level adds to the output, (B, Q, heads * head_dim).
 
     ``value`` (B, height * width, heads, head_dim), ``loc`` (B, Q, heads, points, 2), ``weight`` (B, Q, heads, points).
     """

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: hard, soft, and with its groups (mmcv ``csrc/pytorch/cpu/nms.cpp``)."""
+"""Non-maximum suppression: hard, soft, and with the groups that it finds (mmcv ``csrc/pytorch/cpu/nms.cpp``)."""
 
 import numpy as np
 import torch
@@ -9,20 +9,20 @@ __all__ = ['nms', 'nms_match', 'softnms']
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the kept boxes, (K,), by falling score.
+    """Gives the indices of the kept boxes, (K,), by falling score.
 
-    ``boxes`` (N, 4) are (x1, y1, x2, y2) in pixels, a side is x2 - x1 + ``offset``. A box is dropped when its overlap
+    ``boxes`` (N, 4) are (x1, y1, x2, y2) in pixels; a side is x2 - x1 + ``offset``. A box is dropped when its overlap
     with a kept one is above ``iou_threshold``. Boxes of equal score keep their order; in mmcv any order may come out.
     """
     boxes = boxes.float()
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    # float32 as in mmcv, boxes and threshold alike: an overlap of exactly 0.6 is then not above a threshold of 0.6.
+    # Boxes and threshold are float32 as in mmcv: an overlap of exactly 0.6 is then not above a threshold of 0.6.
     return torchvision.ops.nms(boxes, scores.float(), float(np.float32(iou_threshold)))
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Groups of indices: a kept box, then the boxes that it suppressed, by falling score.
+    """Gives groups of indices: a kept box, then the boxes that it suppressed, by falling score.
 
     ``dets`` (N, 5) are (x1, y1, x2, y2, score). Unlike in `nms`, an overlap equal to the threshold suppresses.
     """
@@ -47,7 +47,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices of the kept boxes, (K,), in the order of their decayed scores; fills ``dets[:K]`` with boxes and scores.
+    """Gives the indices of the kept boxes, (K,), by falling decayed score; fills ``dets[:K]`` with boxes and scores.
 
     Method 0 sets the score of a box that overlaps a better one by ``iou_threshold`` or more to 0, method 1 multiplies
     it by 1 - overlap, method 2 multiplies every score by exp(-overlap^2 / ``sigma``). A box whose score falls below
@@ -57,7 +57,7 @@ def softnms(
     indices = torch.arange(len(table), device=table.device)
     i = 0
     while i < len(table):
-        # NaN last: two boxes without area overlap by 0 / 0.
+        # The best of the rest moves to row i. NaN counts as worst: two boxes without area overlap by 0 / 0.
         best = i + int(table[i:, 4].nan_to_num(nan=-torch.inf).argmax())
         for rows in (table, indices):
             rows[[i, best]] = rows[[best, i]]
@@ -79,13 +79,14 @@ def _overlap(box: Tensor, others: Tensor, offset: int) -> Tensor:
 def _decay(overlap: Tensor, iou_threshold: float, sigma: float, method: int) -> Tensor:
     if method == 2:
         return torch.exp(-(overlap**2) / sigma)
-    return torch.where(overlap >= iou_threshold, 1 - overlap if method == 1 else 0.0, 1.0)
+    suppressed = 1 - overlap if method == 1 else 0.0
+    return torch.where(overlap >= iou_threshold, suppressed, 1.0)
 
 
 def _fill_holes(scores: Tensor, start: int, min_score: float) -> Tensor:
-    """Indices that leave out scores below ``min_score`` from ``start`` on, the last ones moved into the gaps.
+    """Gives indices without the scores below ``min_score`` from ``start`` on; the last indices fill the gaps.
 
-    The order in which mmcv drops a box; it decides which of two equal scores comes first.
+    mmcv drops boxes in this order, and the order decides which of two equal scores comes first.
     """
     dropped = scores < min_score
     dropped[:start] = False

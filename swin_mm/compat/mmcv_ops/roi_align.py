@@ -1,7 +1,7 @@
 """RoI align with average pooling, on torchvision's kernels (mmcv ``csrc/pytorch/cpu/roi_align.cpp``).
 
-On CUDA the backward is not deterministic, as in mmcv; unlike mmcv's, torchvision's kernel says so with an error under
-``torch.use_deterministic_algorithms(True)``.
+On CUDA the backward is not deterministic, as in mmcv. Unlike mmcv's kernel, torchvision's raises an error for that
+under ``torch.use_deterministic_algorithms(True)``.
 """
 
 import torch
@@ -26,10 +26,10 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``output`` (K, C, ``aligned_height``, ``aligned_width``) with the means over the bins of every RoI.
+    """Fills ``output`` (K, C, ``aligned_height``, ``aligned_width``) with the means over the bins of every RoI.
 
     ``input`` (B, C, H, W), ``rois`` (K, 5) as (image, x1, y1, x2, y2) in pixels of the image. ``sampling_ratio`` 0
-    takes a sample a pixel. Raises NotImplementedError for ``pool_mode`` 0 (max).
+    takes one sample per pixel. Raises NotImplementedError for ``pool_mode`` 0 (max).
     """
     _require_average(pool_mode)
     # A RoI with x2 < x1 gives zeros when aligned; mmcv raises for it on the CPU and gives zeros on CUDA.
@@ -58,15 +58,19 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``grad_input`` (B, C, H, W) from ``grad_output`` (K, C, ``aligned_height``, ``aligned_width``)."""
+    """Fills ``grad_input`` (B, C, H, W) from ``grad_output`` (K, C, ``aligned_height``, ``aligned_width``)."""
     _require_average(pool_mode)
+    batch, channels, height, width = grad_input.shape
     grad = torch.ops.torchvision._roi_align_backward(
         at_least_float32(grad_output),
         at_least_float32(rois),
         spatial_scale,
         aligned_height,
         aligned_width,
-        *grad_input.shape,
+        batch,
+        channels,
+        height,
+        width,
         sampling_ratio,
         aligned,
     )
