@@ -1,7 +1,7 @@
-"""Data sets and loading steps for configs, by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.LoadImage'``.
+"""Registers data sets and loading steps by name: ``type='swin_mm.ShapesDataset'``, ``type='swin_mm.LoadImage'``.
 
-mmcv, mmdet and mmseg are imported when one is built, so ``swin_mm.datasets.shapes`` runs without them, and detection
-without mmseg.
+mmcv, mmdet and mmseg are imported only when one of these is built. So ``swin_mm.datasets.shapes`` runs without all
+three, and detection runs without mmseg.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from swin_mm.registry import DATASETS, TRANSFORMS
 
 @DATASETS.register_module(name='ShapesDataset')
 def shapes_dataset(**config: Any) -> Any:
-    """A `ShapesDataset`, for MMDetection."""
+    """Builds a `ShapesDataset`, for MMDetection."""
     from .shapes.detection import ShapesDataset
 
     return ShapesDataset(**config)
@@ -19,7 +19,7 @@ def shapes_dataset(**config: Any) -> Any:
 
 @DATASETS.register_module(name='ShapesSegDataset')
 def shapes_seg_dataset(**config: Any) -> Any:
-    """A `ShapesSegDataset`, for MMSegmentation."""
+    """Builds a `ShapesSegDataset`, for MMSegmentation."""
     from .shapes.segmentation import ShapesSegDataset
 
     return ShapesSegDataset(**config)
@@ -27,7 +27,7 @@ def shapes_seg_dataset(**config: Any) -> Any:
 
 @TRANSFORMS.register_module(name='LoadImage')
 def load_image(**config: Any) -> Any:
-    """A `LoadImage`, for training pipelines."""
+    """Builds a `LoadImage`, for training pipelines."""
     from .load_image import LoadImage
 
     return LoadImage(**config)
@@ -35,7 +35,7 @@ def load_image(**config: Any) -> Any:
 
 @TRANSFORMS.register_module(name='LoadLabels')
 def load_labels(**config: Any) -> Any:
-    """A `LoadLabels`, for MMSegmentation."""
+    """Builds a `LoadLabels`, for MMSegmentation."""
     from .load_labels import LoadLabels
 
     return LoadLabels(**config)

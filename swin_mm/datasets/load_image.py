@@ -1,4 +1,4 @@
-"""Pictures of a training set, read so that a broken file costs one picture and not the run."""
+"""Reads the images of a training set so that a broken file costs one image and not the run."""
 
 import logging
 from typing import Any
@@ -10,22 +10,22 @@ from ..errors import RunError, one_line, shortlist
 
 
 class LoadImage(LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile`` for training: None for a file that cannot be read; mmengine draws another.
+    """mmcv's ``LoadImageFromFile`` for training: a file that cannot be read gives None, and another image is drawn.
 
-    Its data sets do so where a pipeline returns None (``max_refetch``), from the seeded generator of the process. With
-    mmcv's ``ignore_empty`` a file that is there and cannot be decoded still ends the run. A test pipeline keeps
-    ``LoadImageFromFile``: without all of its pictures a metric is another metric.
+    mmengine's data sets draw another image if a pipeline returns None (``max_refetch``), with the seeded generator of
+    the process. mmcv's own ``ignore_empty`` is not enough: a file that is there and cannot be decoded still ends the
+    run. A test pipeline keeps ``LoadImageFromFile``: without all of its images, a metric is another metric.
 
-    Every process that loads (worker or rank) logs a broken file once and counts for itself, as long as it lives: keep
-    ``persistent_workers=True``.
+    Every process that loads (worker or rank) logs a broken file once, and counts for itself as long as it lives. So
+    keep ``persistent_workers=True``.
 
     Args:
-        max_broken: Share of what a process has read, in [0, 1), above which the run ends.
-        min_broken: As many different broken files must there be, so that one file of a small set ends no run.
-        **options: Those of ``LoadImageFromFile``.
+        max_broken: Share of broken files in all reads of a process, in [0, 1), above which the run ends.
+        min_broken: Number of different broken files that ends a run, so that one file of a small set does not.
+        **options: Options of ``LoadImageFromFile``.
 
     Raises:
-        RunError: There are more.
+        RunError: ``min_broken`` is reached and ``max_broken`` is exceeded.
     """
 
     def __init__(self, max_broken: float = 0.01, min_broken: int = 10, **options: Any):
@@ -39,19 +39,21 @@ class LoadImage(LoadImageFromFile):
         self.broken: dict[str, str] = {}
 
     def transform(self, results: dict) -> dict | None:
-        """``results`` with ``img`` (H, W, 3), uint8; None if it cannot be read."""
+        """Adds ``img`` (H, W, 3), uint8, to ``results``; gives None if it cannot be read."""
         self.read += 1
         try:
             return super().transform(results)
-        except Exception as error:  # files, decoders and storage backends each have their own; a rate tells the rest
+        # Files, decoders and storage backends each raise errors of their own. Any other fault shows in the rate.
+        except Exception as error:
             self._leave_out(str(results['img_path']), error)
             return None
 
     def _leave_out(self, path: str, error: Exception) -> None:
         self.failed += 1
         if path not in self.broken:
-            self.broken[path] = reason = one_line(f'{type(error).__name__}: {error}')
-            # Other ranks show errors only.
+            reason = one_line(f'{type(error).__name__}: {error}')
+            self.broken[path] = reason
+            # An error and no warning: of the ranks but the first, only errors are shown.
             print_log(
                 f'{path} is left out, it cannot be read: {reason} ({len(self.broken)} such files in this process)',
                 'current',

@@ -1,4 +1,4 @@
-"""Label maps of semantic segmentation, refused where mmseg would go on with something else than what was drawn."""
+"""Loads label maps of semantic segmentation, and refuses files from which mmseg would train on wrong labels."""
 
 from io import BytesIO
 
@@ -12,19 +12,20 @@ FOUND = {'I': '16 bits', 'I;16': '16 bits', 'F': 'fractions', 'RGB': 'colours', 
 
 
 class LoadLabels(LoadAnnotations):
-    """mmseg's ``LoadAnnotations`` for label files that hold one class index a pixel, and a refusal of all others.
+    """mmseg's ``LoadAnnotations``, which takes only label files with one class index per pixel.
 
-    mmseg turns 16 bits into 8, so that class 256 becomes 0, and takes a label outside the classes or of another size
-    as far as the loss, which fails without the file's name. Results without ``seg_map_path`` pass: a picture alone.
+    mmseg itself turns 16 bits into 8, so that class 256 becomes 0. It takes a label outside the classes, or a map of
+    another size, as far as the loss, which fails without the name of the file. Results without ``seg_map_path`` pass
+    unchanged: they are an image alone.
 
     Args:
-        num_classes: Classes of the data set, not counting what is ignored (255); no default, so nobody forgets it.
+        num_classes: Number of classes of the data set, without the ignored one (255); no default, so nobody forgets it.
         reduce_zero_label: As in mmseg; None means what the data set says.
         backend_args: Storage backend of the label files; None means local files.
 
     Raises:
-        ValueError: A file that is no 8-bit class map or not as large as its picture, or a label outside the classes.
-        FileNotFoundError: No label file.
+        ValueError: A file is no 8-bit class map or not as large as its image, or a label is outside the classes.
+        FileNotFoundError: There is no label file.
     """
 
     def __init__(self, num_classes: int, reduce_zero_label: bool | None = None, backend_args: dict | None = None):
@@ -34,7 +35,7 @@ class LoadLabels(LoadAnnotations):
         self.num_classes = num_classes
 
     def transform(self, results: dict) -> dict:
-        """``results`` with ``gt_seg_map`` (H, W), uint8, at the size of the file, whatever the picture's is by now."""
+        """Adds ``gt_seg_map`` (H, W), uint8, to ``results``, at the size of the file even if the image is resized."""
         return super().transform(results) if results.get('seg_map_path') else results
 
     def _load_seg_map(self, results: dict) -> None:
@@ -42,7 +43,7 @@ class LoadLabels(LoadAnnotations):
         try:
             with Image.open(BytesIO(fileio.get(path, backend_args=self.backend_args))) as image:
                 _check_kind(image, path)
-                # The picture may be resized by now: a test pipeline loads labels after that.
+                # Against the original size: a test pipeline loads labels after it has resized the image.
                 _check_size(image, path, results)
             super()._load_seg_map(results)
         except FileNotFoundError as error:
@@ -68,7 +69,7 @@ class LoadLabels(LoadAnnotations):
 
 def _check_kind(image: ImageFile.ImageFile, path: str) -> None:
     """Raises ValueError unless the pixels of ``image`` (opened, not yet decoded) are class indices."""
-    packed = str(image.tile[0][3]) if image.tile else image.mode
+    packed = str(image.tile[0][3]) if image.tile else image.mode  # the pixels of the file, before Pillow unpacks them
     if image.mode not in ('1', 'L', 'P'):
         found = f'{FOUND.get(image.mode, "something else")} (mode {image.mode})'
     elif 'transparency' in image.info:

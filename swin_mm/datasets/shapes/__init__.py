@@ -1,4 +1,4 @@
-"""The embedded data set: pictures of shapes that are drawn on first use, for detection and for segmentation."""
+"""The embedded data set: images of shapes, drawn on first use, for detection and for segmentation."""
 
 from .write import CLASSES, MANIFEST, PALETTE, write_shapes
 

@@ -1,15 +1,15 @@
-"""The embedded data set: pictures of shapes, drawn from a seed and written in COCO layout with semantic maps beside.
+"""Writes the embedded data set: images of shapes, drawn from a seed, in COCO layout and with semantic maps.
 
 ::
 
     root/
       shapes.json                                        what was written: version, seed, counts
-      annotations/instances_{train,val}.json             COCO: polygons; one crowd (RLE) in the first picture of each
+      annotations/instances_{train,val}.json             COCO: polygons; one crowd (RLE) in the first image of each
       {train,val}/000001.jpg ...                         sides of 112 to 160 pixels
       semantic/{train,val}/000001.png ...                uint8: 0 background, 1 + the index in CLASSES; 255 never
 
-Masks, boxes and areas are those of the visible pixels. A crowd's pixels carry its class in the semantic map: it is
-known there, only the single shapes are not told apart.
+Masks, boxes and areas are those of the visible pixels. The semantic map holds the class of a crowd's pixels too: the
+class is known, only the single shapes are not told apart.
 
 ``python -m swin_mm.datasets.shapes data/shapes`` writes the set.
 """
@@ -30,32 +30,33 @@ from .draw import CLASSES, Instance, draw_picture, visible_polygons
 
 __all__ = ['CLASSES', 'MANIFEST', 'PALETTE', 'write_shapes']
 
-PALETTE = [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66)]  # Okabe and Ito: told apart
+PALETTE = [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66)]  # Okabe and Ito: all distinct
 MANIFEST = 'shapes.json'
 VERSION = 3  # raise it when the same seed gives other files
 SPLITS = ('train', 'val')
 
 
 def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed: int = 0) -> Path:
-    """The folder ``root``, holding ``train`` and ``val`` pictures: the same files for the same arguments.
+    """Writes ``train`` and ``val`` images to the folder ``root``, and gives its path; equal arguments give equal files.
 
-    A set made with the same arguments is kept as it is. Otherwise the set is written to a folder beside and renamed, so
-    ``root`` is whole or absent, and of several processes that write at once one wins and the others take its set.
+    A set made with the same arguments is kept as it is. Otherwise the set is written to a folder beside ``root``, which
+    is then renamed. So ``root`` is whole or absent. If several processes write at once, one wins and the others take
+    its set.
 
     Raises:
         ValueError: a count is below 1 or the seed below 0.
-        FileExistsError: ``root`` holds something else, be it a set made with other arguments.
+        FileExistsError: ``root`` holds something else, even if that is a set made with other arguments.
     """
     for name, value, least in (('train', train, 1), ('val', val, 1), ('seed', seed, 0)):
         if value < least:
             raise ValueError(f'{name} must be >= {least}, got {name}={value}')
     root = Path(root).resolve()
     manifest = {'dataset': 'swin_mm shapes', 'version': VERSION, 'train': train, 'val': val, 'seed': seed}
-    if _holds(root, manifest):
+    if _holds_set(root, manifest):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as scratch:
-        # A folder inside the temporary one, which only its owner may read: the set gets the usual permissions.
+        # Only the owner may read the temporary folder. A folder inside it gets the usual permissions.
         fresh = Path(scratch) / root.name
         for split, count in zip(SPLITS, (train, val), strict=True):
             _write_split(fresh, split, count, seed)
@@ -63,18 +64,18 @@ def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed:
         try:
             fresh.rename(root)  # refused by the system if another process has filled root meanwhile
         except OSError:
-            if not _holds(root, manifest):
+            if not _holds_set(root, manifest):
                 raise
     return root
 
 
-def _holds(root: Path, manifest: dict) -> bool:
-    """Whether ``root`` holds the set of this manifest (True) or nothing (False); FileExistsError if anything else."""
-    # The manifest is read last: a set that another process renames to root in between is then seen whole.
+def _holds_set(root: Path, manifest: dict) -> bool:
+    """Whether ``root`` holds the set of ``manifest``; False if it holds nothing. Raises FileExistsError otherwise."""
+    # The manifest is read last, so that a set which another process renames to root in between is seen whole.
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    wanted = json.dumps(manifest)
-    found = (root / MANIFEST).read_text().strip() if (root / MANIFEST).is_file() else f'no {MANIFEST}'
+    wanted, file = json.dumps(manifest), root / MANIFEST
+    found = file.read_text().strip() if file.is_file() else f'no {MANIFEST}'
     if found == wanted:
         return True
     raise FileExistsError(
@@ -84,13 +85,13 @@ def _holds(root: Path, manifest: dict) -> bool:
 
 
 def _write_split(root: Path, split: str, count: int, seed: int) -> None:
-    """Writes the pictures, the semantic maps and the annotation file of one split under ``root``."""
+    """Writes the images, the semantic maps and the annotation file of one split under ``root``."""
     for folder in (split, f'semantic/{split}', 'annotations'):
         (root / folder).mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
-        # One generator a picture: train and val never share one, and picture 7 is the same in a larger set.
+        # One generator per image: train and val never share one, and image 7 is the same in a larger set.
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
         image, instances = draw_picture(rng, crowd=index == 0)
         stem = f'{index + 1:06d}'
@@ -115,7 +116,7 @@ def _write_split(root: Path, split: str, count: int, seed: int) -> None:
 
 
 def _annotation(instance: Instance) -> dict:
-    """The COCO entry of an instance, without its ids; box (x, y, width, height) in pixels."""
+    """Gives the COCO entry of an instance, without its ids; its box is (x, y, width, height) in pixels."""
     mask = instance.mask
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
@@ -136,7 +137,7 @@ def _annotation(instance: Instance) -> dict:
 
 
 def _run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's uncompressed RLE: lengths of the runs down the columns, zeros first."""
+    """Gives COCO's uncompressed RLE: the lengths of the runs down the columns, zeros first."""
     starts = np.flatnonzero(np.diff(mask.ravel(order='F'), prepend=False))
     return np.diff(starts, prepend=0, append=mask.size).tolist()
 
@@ -149,10 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--val', type=int, default=80, help='held-out pictures (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='what the pictures are drawn from (default: %(default)s)')
     wanted = vars(parser.parse_args(arguments))
-    there, start = (Path(wanted['root']) / MANIFEST).exists(), time.perf_counter()
+    was_there = (Path(wanted['root']) / MANIFEST).exists()
+    start = time.perf_counter()
     try:
         root = write_shapes(**wanted)
     except (ValueError, FileExistsError) as error:
         parser.error(str(error))
-    done = 'kept, it was there' if there else f'written in {time.perf_counter() - start:.1f} s'
+    done = 'kept, it was there' if was_there else f'written in {time.perf_counter() - start:.1f} s'
     print(f'{root}: {wanted["train"]} train and {wanted["val"]} val pictures, seed {wanted["seed"]}; {done}')
