@@ -1,4 +1,4 @@
-"""Models and heads that mmdet lacks. Importing it registers them."""
+"""The models that mmdet lacks. Importing this package registers them."""
 
 from .instance_tta import InstanceTTAModel
 
