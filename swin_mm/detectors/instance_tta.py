@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -96,10 +97,9 @@ class InstanceTTAModel(BaseTTAModel):
         found = [sample.pred_instances for sample in merged]
         boxes = [instances.bboxes for instances in found]
         counts = [len(instances) for instances in found]
+        total = torch.zeros(0, 1, 1, 1)
         if sum(counts):
-            total = sum(self._mask_probabilities(boxes, features, samples) for features, samples in views)
-        else:
-            total = torch.zeros(0, 1, 1, 1)
+            total = reduce(torch.add, (self._mask_probabilities(boxes, *view) for view in views))
         # The boxes are in pixels of the original image already, so scale_factor is 1, not that of the first view.
         metas = [dict(ori_shape=sample.ori_shape, scale_factor=(1.0, 1.0)) for sample in merged]
         probabilities = (total / len(views)).split(counts)

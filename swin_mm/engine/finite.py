@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -171,6 +171,7 @@ def _float_tensors_in(state: Any, name: str = '') -> Iterator[tuple[str, Tensor]
         if state.is_floating_point():
             yield name, state
         return
+    entries: Iterable[tuple[Any, Any]]
     if isinstance(state, Mapping):
         entries = state.items()
     elif isinstance(state, list | tuple):
