@@ -1,4 +1,4 @@
-"""``python -m swin_mm.doctor``, or ``python swin_mm/doctor`` where ``import swin_mm`` fails."""
+"""Runs as ``python -m swin_mm.doctor``, or as ``python swin_mm/doctor`` where ``import swin_mm`` fails."""
 
 import os
 import sys
@@ -6,11 +6,11 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-TIME = 300  # seconds; some thirty times what it takes
+TIME = 300  # seconds; some thirty times as long as a report takes
 
 
 def main() -> int:
-    """Prints the report; returns the exit status, 1 if something is wrong."""
+    """Prints the report, and returns the exit status: 1 if something is wrong."""
     from swin_mm.doctor import install, machine, work
     from swin_mm.doctor.report import write_report
 
@@ -24,13 +24,16 @@ def main() -> int:
 
 
 def _give_up() -> None:
-    """Ends a report whose current check never will, say because a driver hangs."""
+    """Ends the report when a check does not end, for example because a driver hangs."""
     os.write(1, f'WRONG     still not finished after {TIME} s. To do: open an issue with this report\n'.encode())
     os._exit(1)
 
 
-def _stand_in() -> None:
-    """Lets the modules of ``swin_mm`` be imported where the package itself cannot, as with PyTorch missing."""
+def _make_modules_importable() -> None:
+    """Puts a stand-in in the place of ``swin_mm`` if it cannot be imported, so that its modules can.
+
+    This is the case where PyTorch is missing, for example.
+    """
     root = Path(__file__).resolve().parents[2]
     sys.path[0] = str(root)
     try:
@@ -43,5 +46,5 @@ def _stand_in() -> None:
 
 if __name__ == '__main__':
     if not __package__:
-        _stand_in()
+        _make_modules_importable()
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What is installed: versions, whether it can be imported, and whose the ops of mmcv are."""
+"""Checks what is installed: versions, whether packages can be imported, and who provides the ops of mmcv."""
 
 import contextlib
 import functools
@@ -17,16 +17,16 @@ from types import ModuleType
 from .report import AbsentError, Check, WrongError
 
 ROOT = Path(__file__).parents[2]
-PYTHON = '3.10', '3.14'  # from, to before
+PYTHON = '3.10', '3.14'  # from the first to before the second
 REINSTALL = 'pip install -r requirements.txt, in a new virtual environment'
 
 
 @dataclass(frozen=True)
 class Package:
-    """What a line is about: its name, the module, the distributions that may bring it, the oldest version that works.
+    """A package: its name in the report, its module, the distributions that may bring it, the oldest that works.
 
-    ``probe`` is imported beside it, where the module alone would import although it is broken; ``absent``
-    says what it is for, where it need not be there.
+    ``probe`` is a second module to import, for a package whose own module can be imported even if it is broken.
+    ``absent`` says what the package is for, if it is not needed.
     """
 
     name: str
@@ -50,7 +50,10 @@ PACKAGES = (
     ),
     Package('mmdet', 'mmdet', ('mmdet', 'onedl-mmdetection'), '3.3', probe='mmdet.models', absent='for detection'),
     Package(
-        *('mmseg', 'mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), '1.2.2'),
+        'mmseg',
+        'mmseg',
+        ('mmsegmentation', 'onedl-mmsegmentation'),
+        '1.2.2',
         probe='mmseg.models',
         absent='for segmentation',
     ),
@@ -73,7 +76,7 @@ ADVICE = {
 
 
 def checks() -> list[Check]:
-    """Python, every package, swin_mm itself and the ops of mmcv."""
+    """Gives the checks of Python, of swin_mm itself, of every package and of the ops of mmcv."""
     packages = [Check(p.name, functools.partial(package, p), ADVICE.get(p.module, REINSTALL)) for p in PACKAGES]
     ops = 'pip uninstall mmcv, then pip install mmcv-lite: swin_mm brings its ops; or build mmcv for this PyTorch'
     return [
@@ -85,24 +88,25 @@ def checks() -> list[Check]:
 
 
 def python() -> str:
-    """Its version and the machine's kind."""
-    number, (oldest, end) = platform.python_version(), PYTHON
-    if not _numbers(oldest) <= sys.version_info[:2] < _numbers(end):
+    """Gives the version of Python, whether it is in a virtual environment, and the platform."""
+    number = platform.python_version()
+    oldest, end = PYTHON
+    if not _version_numbers(oldest) <= sys.version_info[:2] < _version_numbers(end):
         raise WrongError(f'{number} is not from {oldest} to before {end}', 'install one of these')
     where = 'in a virtual environment' if sys.prefix != sys.base_prefix else 'not in a virtual environment'
     return f'{number}, {where}, {platform.platform()}'
 
 
 def swin_mm() -> str:
-    """Its version, and whether it runs from a clone, at which commit."""
+    """Gives the version of swin_mm, whether it runs from a clone, and at which commit."""
     importlib.import_module('swin_mm.backbone.swin')  # the package may be a stand-in, see __main__.py
     number = getattr(sys.modules['swin_mm'], '__version__', 'of unknown version')
     return f'{number}, {_origin()}'
 
 
 def package(wanted: Package) -> str:
-    """The version of a package that can be imported; raises if it cannot, or is too old."""
-    names = '; '.join(f'{name} {version(name)}' for name in wanted.distributions if _installed(name))
+    """Gives the version of a package that can be imported; raises if it cannot, or is too old."""
+    names = '; '.join(f'{name} {version(name)}' for name in wanted.distributions if _is_installed(name))
     if find_spec(wanted.module) is None:
         if names:
             raise WrongError(f'{names} is installed, but its module {wanted.module} is gone', REINSTALL)
@@ -111,7 +115,7 @@ def package(wanted: Package) -> str:
         raise AbsentError(wanted.absent or 'mmcv needs it')
     module = importlib.import_module(wanted.module)
     number = str(getattr(module, '__version__', names or 'of unknown version'))
-    if _numbers(number) < _numbers(wanted.oldest):
+    if _version_numbers(number) < _version_numbers(wanted.oldest):
         raise WrongError(f'{number} is older than {wanted.oldest}', REINSTALL)
     if wanted.probe:
         importlib.import_module(wanted.probe)
@@ -122,12 +126,13 @@ def package(wanted: Package) -> str:
     elif wanted.module in ('mmdet', 'mmseg'):
         _build_backbone(wanted.module)
         more = ', builds swin_mm.SwinTransformer'
-    plain = names in (f'{wanted.name} {number}', f'{wanted.name} {number.partition("+")[0]}')
-    return number + ('' if plain else f' ({names or "no metadata"})') + more
+    is_expected = names in (f'{wanted.name} {number}', f'{wanted.name} {number.partition("+")[0]}')
+    origin = '' if is_expected else f' ({names or "no metadata"})'
+    return f'{number}{origin}{more}'
 
 
 def mmcv_ops() -> str:
-    """Whose the ops are, after two of them gave what they must."""
+    """Says who provides the ops of mmcv, after two of them gave the right results."""
     if find_spec('mmcv') is None:
         raise AbsentError('there is no mmcv')
     import torch
@@ -143,6 +148,7 @@ def mmcv_ops() -> str:
 
 
 def _whose(extension: ModuleType) -> str:
+    """Says whether the ops are native, and in which file, or ours, and which ones there are."""
     from swin_mm.compat.mmcv_ops import FAMILIES, FINDER
 
     if getattr(extension.__spec__, 'loader', None) is not FINDER:
@@ -154,13 +160,14 @@ def _whose(extension: ModuleType) -> str:
 
 
 def _build_backbone(package: str) -> None:
-    """Raises where a config of this package cannot name our backbone."""
+    """Raises if a config of ``package`` cannot name our backbone."""
     registry = importlib.import_module(f'{package}.registry').MODELS
     arguments = dict(embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
     registry.build(dict(type='swin_mm.SwinTransformer', **arguments))
 
 
 def _origin() -> str:
+    """Says whether swin_mm runs from a clone, at which commit, and whether it is installed."""
     clone = (ROOT / 'pyproject.toml').is_file()
     installed = 'not installed'
     with contextlib.suppress(PackageNotFoundError):
@@ -179,13 +186,13 @@ def _commit() -> str:
     return ''
 
 
-def _installed(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     with contextlib.suppress(PackageNotFoundError):
         return bool(version(name))
     return False
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    """(2, 14, 1) of '2.14.1+cu130'."""
+def _version_numbers(text: str) -> tuple[int, ...]:
+    """Gives (2, 14, 1) for '2.14.1+cu130'."""
     release = re.split(r'[^\d.]', text, maxsplit=1)[0]
     return tuple(int(part) for part in release.split('.') if part)

@@ -1,4 +1,4 @@
-"""What the machine has: cores, memory, room on disks, shared memory for workers, GPUs."""
+"""Checks what the machine has: cores, memory, room on disks, shared memory for workers, GPUs."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from .report import AbsentError, Check, WrongError
 
 GIB = 2**30
 ROOM = {'here': 2 * GIB, 'temp': GIB // 4}  # a Mask R-CNN Swin-T with its optimizer's state takes 0.6 GiB
-SHARED_MEMORY = GIB // 4  # a worker hands two batches of about 30 MiB over
+SHARED_MEMORY = GIB // 4  # a worker hands over two batches of about 30 MiB
 MEMORY = GIB
 ENVIRONMENT = (
     'CUDA_LAUNCH_BLOCKING',
@@ -26,7 +26,7 @@ ENVIRONMENT = (
 
 
 def checks() -> list[Check]:
-    """Everything about the machine."""
+    """Gives the checks of the machine."""
     driver = 'install the driver that this PyTorch needs, or the PyTorch that belongs to the driver (pytorch.org)'
     return [
         Check('cpu', cpu),
@@ -40,19 +40,19 @@ def checks() -> list[Check]:
 
 
 def cpu() -> str:
-    """Instruction set, cores and threads."""
+    """Gives instruction set, cores and threads."""
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     bfloat16 = 'with' if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 'without'
     return (
         f'{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {bfloat16} bfloat16, {usable} of '
-        f'{os.cpu_count()} cores usable{_quota()}, PyTorch uses {torch.get_num_threads()} threads'
+        f'{os.cpu_count()} cores usable{_quota_text()}, PyTorch uses {torch.get_num_threads()} threads'
     )
 
 
 def memory() -> str:
-    """How much there is and how much is left."""
+    """Gives how much memory is left and how much there is; raises WrongError if too little is left."""
     table = Path('/proc/meminfo')
     if not table.is_file():
         raise AbsentError(f'{platform.system()} does not tell in /proc/meminfo')
@@ -61,7 +61,8 @@ def memory() -> str:
     total, left = sizes['MemTotal:'], sizes['MemAvailable:']
     limit = _first_line('/sys/fs/cgroup/memory.max')
     if limit.isdigit() and int(limit) < total:
-        total, used = int(limit), int(_first_line('/sys/fs/cgroup/memory.current') or 0)
+        total = int(limit)  # a container may use less than the machine has
+        used = int(_first_line('/sys/fs/cgroup/memory.current') or 0)
         left = min(left, total - used)
     text = f'{_size(left)} of {_size(total)} free'
     if left < MEMORY:
@@ -70,7 +71,7 @@ def memory() -> str:
 
 
 def disk(folder: Path, least: int) -> str:
-    """Room in ``folder``; raises WrongError below ``least`` bytes."""
+    """Gives the room in ``folder``; raises WrongError below ``least`` bytes."""
     usage = shutil.disk_usage(folder)
     text = f'{_size(usage.free)} of {_size(usage.total)} free in {folder}'
     if usage.free < least:
@@ -79,7 +80,7 @@ def disk(folder: Path, least: int) -> str:
 
 
 def shared_memory() -> str:
-    """Room for what the workers of a DataLoader hand over."""
+    """Gives the room in shared memory, through which the workers of a DataLoader hand over batches."""
     if not Path('/dev/shm').is_dir():
         raise AbsentError('workers hand pictures over by other means')
     usage = shutil.disk_usage('/dev/shm')
@@ -93,7 +94,7 @@ def shared_memory() -> str:
 
 
 def gpu() -> str:
-    """Each GPU, after a product of matrices on it."""
+    """Describes each GPU, after a product of matrices on it."""
     import torch
 
     if not torch.cuda.is_available():
@@ -120,21 +121,23 @@ def gpu() -> str:
 
 
 def environment() -> str:
-    """Variables that change what PyTorch does; no others are looked at."""
+    """Lists the set variables that change what PyTorch does; no others are looked at."""
     there = [f'{name}={os.environ[name]}' for name in ENVIRONMENT if name in os.environ]
     if not there:
         raise AbsentError(f'none of {", ".join(ENVIRONMENT)} is set')
     return ' '.join(there)
 
 
-def _quota() -> str:
-    """The part of the cores that a container may use, in the words of the report."""
+def _quota_text() -> str:
+    """Says, for the report, how many cores a container may use; '' without a limit."""
     quota, _, period = _first_line('/sys/fs/cgroup/cpu.max').partition(' ')
-    return f', limited to {int(quota) / int(period):.3g}' if quota.isdigit() and period.isdigit() else ''
+    if not (quota.isdigit() and period.isdigit()):
+        return ''
+    return f', limited to {int(quota) / int(period):.3g}'
 
 
 def _first_line(path: str) -> str:
-    """'' for a file that cannot be read."""
+    """Gives the first line of a file; '' if it cannot be read."""
     try:
         return Path(path).read_text().partition('\n')[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""A report line by line: every check ends as ok, as WRONG with what to do, or as not here, and none ends the rest."""
+"""Writes a report: each check ends as ok, as WRONG with what to do, or as not here, and the other checks still run."""
 
 import contextlib
 import getpass
@@ -18,11 +18,11 @@ REPORT_IT = 'put right what is WRONG above; if nothing is, open an issue with th
 
 
 class AbsentError(Exception):
-    """What a check is about is not on this machine, and need not be."""
+    """Says that the subject of a check is not on this machine, and need not be."""
 
 
 class WrongError(Exception):
-    """What is wrong, and what to do about it."""
+    """Says what is wrong; ``advice`` says what to do about it."""
 
     def __init__(self, what: str, advice: str):
         super().__init__(what)
@@ -31,9 +31,9 @@ class WrongError(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """``run`` returns what is to be known when all is well, or raises AbsentError, WrongError or anything else.
+    """A check: ``run`` returns the details if all is well, or raises AbsentError, WrongError or any other error.
 
-    ``advice`` is what to do about the latter.
+    ``advice`` says what to do about any other error.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Check:
 def write_report(checks: Iterable[Check]) -> list[str]:
     """Prints the results of ``checks`` and returns the names of those that found something wrong.
 
-    A name is printed before its check runs: should one end the process, as a broken native library does, the report
-    ends with its name.
+    A name is printed before its check runs. If a check ends the whole process, as a broken native library does, the
+    report ends with the name of that check.
     """
     wrong = []
     for check in checks:
@@ -61,7 +61,7 @@ def write_report(checks: Iterable[Check]) -> list[str]:
 
 
 def private(text: str) -> str:
-    """``text`` without the folders of this machine and the name of its user."""
+    """Replaces the folders of this machine and the name of its user in ``text``."""
     package = Path(__file__).parents[2]
     folders = {str(package): '<root>', sys.prefix: '<python>', sys.base_prefix: '<python>'}
     with contextlib.suppress(OSError, RuntimeError):
@@ -75,7 +75,7 @@ def private(text: str) -> str:
 
 
 def _verdict(check: Check) -> tuple[str, str]:
-    """The verdict on a check and its detail; what libraries print and warn on the way is not part of a report."""
+    """Gives the verdict on a check and its details, and drops what libraries print and warn on the way."""
     try:
         silent = io.StringIO()
         with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
@@ -86,14 +86,16 @@ def _verdict(check: Check) -> tuple[str, str]:
     except WrongError as wrong:
         return 'WRONG', f'{wrong}. To do: {wrong.advice}'
     except (Exception, SystemExit) as error:
-        return 'WRONG', f'{_described(error)}. To do: {check.advice}'
+        return 'WRONG', f'{_describe_error(error)}. To do: {check.advice}'
 
 
-def _described(error: BaseException) -> str:
-    """Type, message and the module that raised it."""
-    message, trace = ' '.join(str(error).split())[:400].rstrip('.'), error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+def _describe_error(error: BaseException) -> str:
+    """Gives the type and the message of an error, and the module and line that raised it."""
+    message = ' '.join(str(error).split())[:400].rstrip('.')
+    trace = error.__traceback__
+    if trace is None:
+        return f'{type(error).__name__}: {message}'
+    while trace.tb_next is not None:
         trace = trace.tb_next
-    name = '' if trace is None else trace.tb_frame.f_globals.get('__name__', '')
-    line = '' if trace is None else f' ({name}, line {trace.tb_lineno})'
-    return f'{type(error).__name__}: {message}{line}'
+    module = trace.tb_frame.f_globals.get('__name__', '')
+    return f'{type(error).__name__}: {message} ({module}, line {trace.tb_lineno})'

@@ -1,4 +1,4 @@
-"""What the package does on this machine: each kernel beside the reference, the backbone, a checkpoint, a worker."""
+"""Checks what the package does on this machine: its kernels, the backbone, a checkpoint, a worker process."""
 
 import copy
 import functools
@@ -22,7 +22,7 @@ WORKER_TIME = 60  # seconds
 
 
 def checks() -> list[Check]:
-    """Everything that computes, saves or starts a process."""
+    """Gives the checks that compute, save or start a process."""
     return [
         *(Check(f'kernel {name}', functools.partial(kernel, name)) for name in KERNELS),
         Check('backbone', backbone),
@@ -32,51 +32,55 @@ def checks() -> list[Check]:
 
 
 def kernel(name: str) -> str:
-    """How far a kernel is from the reference in float64, in value and gradients, on every device that it serves."""
+    """Gives the errors of a kernel on every device that it serves; raises WrongError if one is too large."""
     import torch
 
-    from swin_mm.kernels import KERNELS
     from swin_mm.kernels.triton import launch
 
-    results, refusal = [], f'it runs on {"CUDA" if name == "triton" else "the CPU"} only'
+    refusal = f'it runs on {"CUDA" if name == "triton" else "the CPU"} only'
+    results = []
     for device in _devices():
-        for dtype, limits in LIMITS.items():
+        if name == 'cpu' and device.type != 'cpu':
+            continue
+        for dtype, (value_limit, gradient_limit) in LIMITS.items():
             inputs = [x.to(device, getattr(torch, dtype)).requires_grad_() for x in _kernel_inputs()]
             if name == 'triton' and (error := launch.refusal(inputs[0])) is not None:
                 refusal = str(error)
-            elif name != 'cpu' or device.type == 'cpu':
-                exact = [x.detach().double().cpu().requires_grad_() for x in inputs]
-                pairs = zip(_run(KERNELS[name], inputs), _run(KERNELS['reference'], exact), strict=True)
-                value, *gradients = (_error(got, want) for got, want in pairs)
-                text = f'{device} {dtype} {value:.0e} in value, {max(gradients):.0e} in gradients, allowed %g and %g'
-                results.append(text % limits)
-                if not (value <= limits[0] and max(gradients) <= limits[1]):  # not of a NaN either
-                    raise WrongError(f'its error is {results[-1]}', "backbone=dict(kernel='reference')")
+                continue
+            value, gradient = _kernel_errors(name, inputs)
+            results.append(
+                f'{device} {dtype} {value:.0e} in value, {gradient:.0e} in gradients, '
+                f'allowed {value_limit:g} and {gradient_limit:g}'
+            )
+            if not (value <= value_limit and gradient <= gradient_limit):  # a NaN is not below a limit either
+                raise WrongError(f'its error is {results[-1]}', "backbone=dict(kernel='reference')")
     if not results:
         raise AbsentError(refusal)
     return 'error ' + '; '.join(results)
 
 
 def backbone() -> str:
-    """The time of a small picture through Swin-T, whose maps are those of the reference kernel, and a backward pass."""
+    """Gives the time of a small image through Swin-T; raises WrongError if its maps or gradients are wrong."""
     import torch
 
     from swin_mm import SwinTransformer
 
     torch.manual_seed(0)
-    net, image = SwinTransformer('tiny', drop_path_rate=0.0).eval(), torch.randn(1, 3, 224, 320)
+    net = SwinTransformer('tiny', drop_path_rate=0.0).eval()
+    image = torch.randn(1, 3, 224, 320)
     plain = copy.deepcopy(net)
     for module in plain.modules():
         if hasattr(module, 'kernel'):
             module.kernel = 'reference'
-    want, results = plain(image), []
+    want = plain(image)  # by the reference kernel
+    results = []
     for device in _devices():
         net, there = net.to(device), image.to(device)
         with torch.no_grad():
             net(there)
             start = time.perf_counter()
             maps = net(there)
-            error = max(_error(a, b) for a, b in zip(maps, want, strict=True))  # waits for a GPU
+            error = max(_relative_error(a, b) for a, b in zip(maps, want, strict=True))  # waits for the GPU
             seconds = time.perf_counter() - start
         sum(m.square().mean() for m in net.train()(there)).backward()
         if not all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters()):
@@ -89,7 +93,10 @@ def backbone() -> str:
 
 
 def checkpoint() -> str:
-    """That training goes on from a saved checkpoint as it would have without, to the bit, reading weights alone."""
+    """Gives the size of a saved checkpoint, from which training goes on to the bit as it would have without.
+
+    It is read with ``weights_only=True``. Raises WrongError if a step after it differs.
+    """
     import torch
     from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
@@ -98,7 +105,7 @@ def checkpoint() -> str:
     torch.manual_seed(0)
     net = SwinTransformer(**SMALL)
     optimizer = torch.optim.AdamW(net.parameters())
-    _step(net, optimizer)
+    _train_step(net, optimizer)
     with tempfile.TemporaryDirectory(prefix='swin_mm_doctor_') as folder:
         path = Path(folder, 'checkpoint.pth')
         save_checkpoint(dict(state_dict=net.state_dict(), optimizer=optimizer.state_dict(), meta={}), str(path))
@@ -109,28 +116,28 @@ def checkpoint() -> str:
     other.load_state_dict(loaded['state_dict'])
     resumed = torch.optim.AdamW(other.parameters())
     resumed.load_state_dict(loaded['optimizer'])
-    _step(net, optimizer)
-    _step(other, resumed)
+    _train_step(net, optimizer)
+    _train_step(other, resumed)
     if not all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters(), strict=True)):
         raise WrongError('a step after a resume differs from a step without', REPORT_IT)
     return f'{size / 1024:.0f} KiB saved, read with weights_only=True, and a step after it is the same to the bit'
 
 
 def worker() -> str:
-    """The time until a worker process has handed over its first batch."""
+    """Gives the time in which a worker process starts, hands over its batches and ends."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    pictures = torch.arange(4 * 3 * 256 * 256, dtype=torch.float32).view(4, 3, 256, 256)
+    images = torch.arange(4 * 3 * 256 * 256, dtype=torch.float32).view(4, 3, 256, 256)
     start = time.perf_counter()
-    batches = list(DataLoader(TensorDataset(pictures), batch_size=2, num_workers=1, timeout=WORKER_TIME))
-    if not torch.equal(torch.cat([batch for (batch,) in batches]), pictures):
+    batches = list(DataLoader(TensorDataset(images), batch_size=2, num_workers=1, timeout=WORKER_TIME))
+    if not torch.equal(torch.cat([batch for (batch,) in batches]), images):
         raise WrongError('a DataLoader worker hands over other numbers than it was given', 'num_workers=0')
     return f'started, handed over and ended within {time.perf_counter() - start:.1f} s'
 
 
 def _devices() -> 'Iterator[torch.device]':
-    """The CPU, and the first GPU if there is one."""
+    """Yields the CPU, and the first GPU if there is one."""
     import torch
 
     yield torch.device('cpu')
@@ -139,7 +146,7 @@ def _devices() -> 'Iterator[torch.device]':
 
 
 def _kernel_inputs() -> 'list[Tensor]':
-    """qkv, bias and pad of a map that needs padding, drawn alike every time."""
+    """Gives qkv, bias and pad of a map that needs padding, the same every time."""
     import torch
 
     random = torch.Generator().manual_seed(0)
@@ -147,8 +154,18 @@ def _kernel_inputs() -> 'list[Tensor]':
     return [torch.randn(shape, generator=random) for shape in shapes]
 
 
-def _run(function, inputs: 'list[Tensor]') -> 'list[Tensor]':
-    """The map of a kernel with shifted windows and the gradients of a sum that tells its entries apart."""
+def _kernel_errors(name: str, inputs: 'list[Tensor]') -> tuple[float, float]:
+    """Gives the error in value and the largest in gradients of a kernel against the reference in float64."""
+    from swin_mm.kernels import KERNELS
+
+    exact_inputs = [x.detach().double().cpu().requires_grad_() for x in inputs]
+    got, exact = _run_kernel(KERNELS[name], inputs), _run_kernel(KERNELS['reference'], exact_inputs)
+    value, *gradients = (_relative_error(a, b) for a, b in zip(got, exact, strict=True))
+    return value, max(gradients)
+
+
+def _run_kernel(function, inputs: 'list[Tensor]') -> 'list[Tensor]':
+    """Gives the map of a kernel with shifted windows, and the gradients of a sum that weighs each entry differently."""
     import torch
 
     out = function(*inputs, (7, 7), (3, 3), 32**-0.5)
@@ -156,13 +173,13 @@ def _run(function, inputs: 'list[Tensor]') -> 'list[Tensor]':
     return [out, *torch.autograd.grad((out.double() * ramp).sum(), inputs)]
 
 
-def _error(got: 'Tensor', want: 'Tensor') -> float:
-    """The largest difference over the largest entry."""
+def _relative_error(got: 'Tensor', want: 'Tensor') -> float:
+    """Gives the largest difference over the largest entry of ``want``."""
     want = want.detach().double().cpu()
     return float((got.detach().double().cpu() - want).abs().max() / want.abs().max())
 
 
-def _step(net: 'nn.Module', optimizer: 'torch.optim.Optimizer') -> None:
+def _train_step(net: 'nn.Module', optimizer: 'torch.optim.Optimizer') -> None:
     import torch
 
     image = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(1))
