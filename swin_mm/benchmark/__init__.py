@@ -1,1 +1,1 @@
-"""Time, memory and operations of the backbone, and of whole models, beside other libraries'."""
+"""Measures time, memory and operations of the backbone and of whole models, beside other libraries."""

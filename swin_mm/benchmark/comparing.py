@@ -1,4 +1,4 @@
-"""Implementations timed side by side on images of one size, and one implementation on images of growing size."""
+"""Times implementations side by side on images of one size, and one implementation on images of growing size."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,28 +14,28 @@ SIDES = (256, 384, 512, 768, 1024, 1536, 2048)  # pixels
 
 
 def compare(peers: Mapping[str, Peer], image: Tensor, conditions: Conditions, with_compiled: bool) -> dict[str, Any]:
-    """The result of one shape of image: of each implementation, and then of each compiled, if wanted."""
+    """Measures all implementations on images of one shape, and if ``with_compiled`` also their compiled forms."""
     image, shape = image.to(conditions.device), (image.shape[2], image.shape[3])
     reference = next((name for name in ('mmdet', 'mmseg') if name in peers), next(iter(peers)))
-    everyone = dict(peers)
+    all_peers = dict(peers)
     if with_compiled:
         torch.compiler.reset()  # it keeps a limited number of graphs for a function
-        everyone |= {f'{name}+compile': peer.compiled() for name, peer in peers.items()}
-    runs = {name: (peer.net, peer.repetition(image, conditions)) for name, peer in everyone.items()}
+        all_peers |= {f'{name}+compile': peer.compiled() for name, peer in peers.items()}
+    runs = {name: (peer.net, peer.repetition(image, conditions)) for name, peer in all_peers.items()}
     found = measure(runs, conditions)
-    # What was compiled for training would be compiled once more to give maps for inference.
-    differences = _differences(peers if conditions.train else everyone, reference, image, conditions)
+    # A peer that was compiled for training would be compiled once more to give maps for inference.
+    differences = _differences(peers if conditions.train else all_peers, reference, image, conditions)
     for name, entry in found.items():
         first_call = entry.pop('first_call')
         entry['speed'] = speed(entry['times'], found[reference]['times'])
         entry['compiling'] = None if name in peers else max(0.0, first_call - entry['median'])
         entry['difference'] = differences.get(name)
-        entry['caveat'] = everyone[name].caveat(shape)
+        entry['caveat'] = all_peers[name].caveat(shape)
     return dict(shape=list(shape), reference=reference, memory_kind=conditions.memory, implementations=found)
 
 
 def scaling(peer: Peer, batch: int, conditions: Conditions) -> dict[str, Any]:
-    """Time and memory of ``peer`` for squares of `SIDES`, and the exponent of the growth of time with pixels."""
+    """Measures ``peer`` on squares of `SIDES`: time, memory, and the exponent k in time ~ pixels ** k."""
     runs = {}
     for side in SIDES:
         image = make_image(batch, (side, side)).to(conditions.device)
@@ -48,13 +48,13 @@ def scaling(peer: Peer, batch: int, conditions: Conditions) -> dict[str, Any]:
 
 
 def make_image(batch: int, shape: Shape) -> Tensor:
-    """Random images ``(batch, 3, *shape)``, the same in every run."""
+    """Makes random images ``(batch, 3, *shape)``, the same in every run."""
     return torch.randn(batch, 3, *shape, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
 def _differences(peers: Mapping[str, Peer], reference: str, image: Tensor, conditions: Conditions) -> dict[str, float]:
-    """The largest difference of each one's maps from the reference's in float32, in standard deviations of the map."""
+    """Gives each one's largest difference from the reference's float32 maps, in standard deviations of the map."""
     for peer in peers.values():
         peer.net.eval()
     wanted = peers[reference].maps(image, replace(conditions, dtype=torch.float32))

@@ -1,16 +1,17 @@
 """Counts the parameters and multiply-adds of a model, whole and by part; needs neither data nor weights.
 
 The official tables say FLOPs and mean multiply-adds of one image, 1280x800 for detectors and 512x2048 for segmentors.
-Two-stage detectors are counted there as by mmdet 2's ``forward_dummy``, whatever the image: boxes for 1000 regions,
-masks for 100, at every stage of a cascade; cutting regions out (RoIAlign) counts nothing. Auxiliary heads do not run
-when a segmentor is used, so they have parameters and no multiply-adds.
+They count two-stage detectors as mmdet 2's ``forward_dummy`` does, whatever the image: boxes for 1000 regions and masks
+for 100, at every stage of a cascade. Cutting regions out (RoIAlign) counts nothing. Auxiliary heads do not run when a
+segmentor is used, so they have parameters and no multiply-adds.
 
-Counted are convolutions and matrix products, those inside window attention as well, whether or not a kernel fuses
-them. The attention of our backbone stands beside the paper's formulas, stage by stage. The figures are 0.5% to 1.6%
-below the official ones because padding tokens go through attention only, not through the linear layers around it; norms
-and the like are below 0.1%.
+Convolutions and matrix products are counted, also those inside window attention, whether or not a kernel fuses them.
+The attention of our backbone stands beside the paper's formulas, stage by stage. The figures are 0.5% to 1.6% below the
+official ones, because padding tokens go through attention only, not through the linear layers around it. Norms and the
+like are left out: they are below 0.1%.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -28,17 +29,17 @@ REGIONS, MASKED_REGIONS = 1000, 100
 
 
 class Cost(NamedTuple):
-    """Parameters, and multiply-adds of one picture."""
+    """Parameters of a part, and its multiply-adds for one image."""
 
     parameters: int
     multiply_adds: int
 
 
 class Attention(NamedTuple):
-    """Multiply-adds of the attention layers of a stage on one picture; ``size`` is its map's in tokens.
+    """Multiply-adds of the attention layers of a stage, for one image and a map of ``size`` in tokens.
 
-    ``products``: the part of ``counted`` that multiplies tokens with tokens. The formulas are those of global and of
-    window attention, arXiv 2103.14030, equations 1 and 2.
+    ``products`` is the part of ``counted`` that multiplies tokens with tokens. ``global_formula`` and
+    ``window_formula`` are equations 1 and 2 of arXiv 2103.14030, for all blocks of the stage.
     """
 
     size: tuple[int, int]
@@ -52,10 +53,10 @@ class Attention(NamedTuple):
 
 @torch.no_grad()
 def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
-    """Costs of each part of ``model``, in order, and of the 'whole', for a picture of ``shape`` (height, width).
+    """Counts the costs of each part of ``model``, in order, and of the 'whole'.
 
-    Moves ``model`` to the meta device, where nothing is computed. Raises PreflightError for a model whose heads it
-    does not know how to run.
+    ``shape`` is the (height, width) of the image in pixels. ``model`` is moved to the meta device, where nothing is
+    computed. Raises PreflightError for a model with heads that it does not know how to run.
     """
     _prepare(model)
     spent: Counter[str] = Counter()
@@ -63,7 +64,7 @@ def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
     def run(name: str, part: nn.Module, x: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
         with FlopCounterMode(display=False) as counter:
             result = part(x)
-        spent[name] += counter.get_total_flops() // 2  # it counts multiplications and additions
+        spent[name] += counter.get_total_flops() // 2  # a multiply-add is two of its operations
         return result
 
     maps = run('backbone', model.backbone, torch.empty(1, 3, *shape, device='meta'))
@@ -71,48 +72,58 @@ def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
         maps = run('neck', model.neck, maps)
     for name, head, x in _heads(model, maps):
         run(name, head, x)
-    costs = {name: Cost(_parameters(part), spent[name]) for name, part in model.named_children() if _parameters(part)}
-    return {**costs, 'whole': Cost(_parameters(model), spent.total())}
+    parts = dict(model.named_children())
+    costs = {name: Cost(_count_parameters(part), spent[name]) for name, part in parts.items()}
+    costs = {name: cost for name, cost in costs.items() if cost.parameters}
+    return costs | {'whole': Cost(_count_parameters(model), spent.total())}
 
 
 @torch.no_grad()
 def window_attention(backbone: SwinTransformer, shape: tuple[int, int]) -> list[Attention]:
-    """The attention of each stage, for a picture of ``shape`` (height, width).
+    """Counts the attention of each stage, for an image of ``shape`` (height, width) in pixels.
 
-    Moves ``backbone`` to the meta device.
+    ``backbone`` is moved to the meta device.
     """
     _prepare(backbone)
     with FlopCounterMode(display=False) as counter:
         backbone(torch.empty(1, backbone.arguments.in_channels, *shape, device='meta'))
     spent = {name.partition('.')[2]: by_operator for name, by_operator in counter.get_flop_counts().items()}
+    M, N = backbone.arguments.window_size
     result = []
-    h, w = (-(-side // patch) for side, patch in zip(shape, backbone.arguments.patch_size, strict=True))
+    h, w = (math.ceil(side / patch) for side, patch in zip(shape, backbone.arguments.patch_size, strict=True))
     for i in range(len(backbone.layers)):
         depth = backbone.arguments.depths[i]
         layers = [Counter(spent[f'layers.{i}.blocks.{j}.attn']) for j in range(depth)]
-        C, (M, N), tokens = backbone.arguments.embed_dims * 2**i, backbone.arguments.window_size, h * w
+        C, tokens = backbone.arguments.embed_dims * 2**i, h * w
         linear = 4 * tokens * C**2
-        formulas = depth * (linear + 2 * tokens**2 * C), depth * (linear + 2 * M * N * tokens * C)
-        counted = sum(layer.total() for layer in layers) // 2
-        products = sum(layer[torch.ops.aten.bmm] for layer in layers) // 2
-        result.append(Attention((h, w), C, depth, *formulas, counted, products))
-        h, w = -(-h // 2), -(-w // 2)
+        attention = Attention(
+            size=(h, w),
+            width=C,
+            blocks=depth,
+            global_formula=depth * (linear + 2 * tokens**2 * C),
+            window_formula=depth * (linear + 2 * M * N * tokens * C),
+            counted=sum(layer.total() for layer in layers) // 2,
+            products=sum(layer[torch.ops.aten.bmm] for layer in layers) // 2,
+        )
+        result.append(attention)
+        h, w = math.ceil(h / 2), math.ceil(w / 2)
     return result
 
 
 def _prepare(model: nn.Module) -> None:
+    """Moves ``model`` to the meta device, for inference with kernels whose operations can be counted."""
     model.to('meta').eval()
     for module in model.modules():
         if isinstance(module, WindowAttention):
             module.kernel = 'reference'  # made of operations that run on any device and have a known cost
 
 
-def _parameters(part: nn.Module) -> int:
+def _count_parameters(part: nn.Module) -> int:
     return sum(p.numel() for p in part.parameters())
 
 
 def _heads(model: BaseModel, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.Module, Tensor | Sequence[Tensor]]]:
-    """(part of the model, head in it, what the head is run on)."""
+    """Yields (part of the model, head in it, input of the head)."""
     kinds = {kind.__name__ for kind in type(model).__mro__}
     if 'TwoStageDetector' in kinds and type(model.roi_head).__name__ in ('StandardRoIHead', 'CascadeRoIHead'):
         roi = model.roi_head
@@ -132,7 +143,7 @@ def _heads(model: BaseModel, maps: Sequence[Tensor]) -> Iterator[tuple[str, nn.M
 
 
 def _on_regions(number: int, heads: BaseModule, extractors: BaseModule) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """(part, head, ``number`` regions), for each stage of a cascade."""
+    """Yields (part, head, features of ``number`` regions) for each stage of a cascade, or once without one."""
     stages = zip(heads, extractors, strict=True) if isinstance(heads, nn.ModuleList) else [(heads, extractors)]
     for head, extractor in stages:
         size = extractor.roi_layers[0].output_size

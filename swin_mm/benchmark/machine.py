@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the machine, the versions, the commit."""
+"""Says what a benchmark ran on: the machine, the versions, the commit."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ('swin_mm', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mms
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """The processor with its cores and threads, and the GPU."""
+    """Describes the processor with its cores and threads, and the GPU, None if that is not used."""
     cpu = Path('/proc/cpuinfo')
     model = re.search(r'model name\s*: (.*)', cpu.read_text()) if cpu.is_file() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -27,13 +27,13 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that are loaded."""
+    """Gives the versions of Python and of the packages that are loaded."""
     loaded = {name: getattr(sys.modules.get(name), '__version__', None) for name in PACKAGES}
     return {'python': platform.python_version()} | {name: str(version) for name, version in loaded.items() if version}
 
 
 def commit() -> str | None:
-    """This repository's commit, '-dirty' with changes; None without git."""
+    """Gives this repository's commit, with '-dirty' if there are changes; None without git."""
     command = [
         'git',
         '-C',

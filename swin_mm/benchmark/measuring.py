@@ -1,4 +1,4 @@
-"""How times and memory are taken, and what becomes of them: medians, ratios, the exponent of growth, tables, plots.
+"""Measures times and memory, and makes medians, ratios, an exponent of growth, tables and plots of them.
 
 A result is a dict as benchmark.py writes it into JSON: times in seconds, memory in bytes, shapes (height, width).
 """
@@ -19,15 +19,15 @@ from .peers import Conditions, Repetition
 Key = TypeVar('Key')
 
 WIDTH = 120  # columns of a terminal
-FITTED_FROM = 512 * 512  # pixels; on smaller pictures a fixed cost shows
+FITTED_FROM = 512 * 512  # pixels; on smaller images a fixed cost shows
 WARM_UP = {'cpu': 2, 'cuda': 10}  # repetitions
 
 
 def measure(runs: Mapping[Key, tuple[nn.Module, Repetition]], conditions: Conditions) -> dict[Key, dict[str, Any]]:
-    """The summary of each repetition's times, round by round one of each after a warm-up, and its memory.
+    """Times each repetition, once per round after a warm-up, and gives a summary of its times and its memory.
 
-    ``first_call`` is the time of the very first one, in which compilation happens. Beside each repetition stands the
-    module whose gradients it makes.
+    ``runs`` holds, under a name, a repetition and before it the module that gets its gradients. ``first_call`` is the
+    time of the very first repetition, in which compilation happens.
     """
     first: dict[Key, float] = {}
     times: dict[Key, list[float]] = {name: [] for name in runs}
@@ -45,23 +45,23 @@ def measure(runs: Mapping[Key, tuple[nn.Module, Repetition]], conditions: Condit
 
 
 def timed(net: nn.Module, run: Repetition, device: torch.device) -> float:
-    """Seconds that one repetition takes, from no gradients on."""
+    """Gives the seconds that one repetition takes when it starts without gradients."""
     net.zero_grad(set_to_none=True)
     if device.type == 'cpu':
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
-    events[0].record()
+    start.record()
     run()
-    events[1].record()
+    end.record()
     torch.cuda.synchronize(device)
-    return events[0].elapsed_time(events[1]) / 1e3
+    return start.elapsed_time(end) / 1e3
 
 
 def memory_of(net: nn.Module, run: Repetition, conditions: Conditions) -> int | None:
-    """Bytes that one repetition needs, see `Conditions.memory`; None where that says nothing."""
+    """Gives the bytes that one repetition needs, in the sense of `Conditions.memory`; None if that is None."""
     net.zero_grad(set_to_none=True)
     if conditions.device.type == 'cuda':
         torch.cuda.synchronize(conditions.device)
@@ -73,12 +73,12 @@ def memory_of(net: nn.Module, run: Repetition, conditions: Conditions) -> int | 
 
 
 def saved_activations(net: nn.Module, run: Repetition) -> int:
-    """Bytes of the storages that ``run`` saves for its backward pass, each counted once, those of weights left out.
+    """Gives the bytes that ``run`` saves for its backward pass, without the weights.
 
-    Autograd is asked, so what a function keeps by itself is missed.
+    Each storage counts once. The bytes are those that autograd saves, so what a function keeps by itself is missed.
     """
     weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
-    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
+    saved: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no address is used again
 
     @torch.compiler.disable
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -93,21 +93,21 @@ def saved_activations(net: nn.Module, run: Repetition) -> int:
 
 
 def summary(times: Sequence[float]) -> dict[str, Any]:
-    """``times`` of three rounds or more with their median and quartiles."""
+    """Gives ``times``, of three rounds or more, with their median and quartiles."""
     first, median, third = statistics.quantiles(times, n=4, method='inclusive')
     return dict(times=list(times), median=median, quartiles=[first, third])
 
 
 def speed(times: Sequence[float], reference: Sequence[float]) -> float:
-    """How many times faster than ``reference``: the median of the ratios of the rounds.
+    """Says how many times faster than ``reference`` it is: the median over the rounds of the ratio of both times.
 
-    In a round both are measured one after the other, so that what slows the machine down for a while cancels.
+    In a round both are measured one after the other, so a machine that is slow for a while does not matter.
     """
     return statistics.median(theirs / own for own, theirs in zip(times, reference, strict=True))
 
 
 def exponent(pixels: Sequence[int], times: Sequence[float]) -> float | None:
-    """The k of time ~ pixels ** k, by least squares on the logarithms from `FITTED_FROM` up; None below two points."""
+    """Fits k in time ~ pixels ** k by least squares on the logarithms, from `FITTED_FROM` up; None below two points."""
     points = [(p, t) for p, t in zip(pixels, times, strict=True) if p >= FITTED_FROM]
     if len(points) < 2:
         return None
@@ -116,44 +116,64 @@ def exponent(pixels: Sequence[int], times: Sequence[float]) -> float | None:
 
 
 def comparison_table(result: dict[str, Any]) -> str:
-    """One shape's implementations, a line each, and below them what is special about some."""
-    reference = result['reference']
-    height, width = result['shape']
-    entries, memory = result['implementations'], result['memory_kind']
-    compiled = any(entry['compiling'] is not None for entry in entries.values())
-    header = f'{f"{height} x {width}":22}{"median":>13}{"middle half":>27}{"speed":>9}{"difference":>13}'
-    lines = [header + f'{"memory":>14}' * (memory is not None) + f'{"compiling":>12}' * compiled]
+    """Writes the implementations of one shape as a table, a line each, with notes below it."""
+    entries = result['implementations']
+    with_memory = result['memory_kind'] is not None
+    with_compiling = any(entry['compiling'] is not None for entry in entries.values())
+    line = f'{_shape_text(result["shape"]):22}{"median":>13}{"middle half":>27}{"speed":>9}{"difference":>13}'
+    if with_memory:
+        line += f'{"memory":>14}'
+    if with_compiling:
+        line += f'{"compiling":>12}'
+    lines = [line]
     for name, entry in entries.items():
-        line = f'{name:22}{_ms(entry["median"]):>13}{_middle(entry):>27}{entry["speed"]:>8.2f}x'
-        line += f'{_shown(entry["difference"], ".1e"):>13}'
-        line += f'{_mb(entry["memory"]):>14}' * (memory is not None)
-        lines.append(line + f'{_shown(entry["compiling"], ".1f", " s"):>12}' * compiled)
+        line = f'{name:22}{_milliseconds(entry["median"]):>13}{_middle_half(entry):>27}{entry["speed"]:>8.2f}x'
+        line += f'{_text_or_blank(entry["difference"], ".1e"):>13}'
+        if with_memory:
+            line += f'{_megabytes(entry["memory"]):>14}'
+        if with_compiling:
+            line += f'{_text_or_blank(entry["compiling"], ".1f", " s"):>12}'
+        lines.append(line)
+    return '\n'.join(lines + [textwrap.fill(note, WIDTH, subsequent_indent='  ') for note in _notes(result)])
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """Explains the columns of a comparison, and what is special about some implementations."""
+    reference, entries = result['reference'], result['implementations']
     notes = [
         f'speed: how many times faster than {reference}, median over the rounds. '
         f'difference: the largest from the maps of {reference} in float32, in standard deviations of the map.'
     ]
-    notes += [f'memory: {memory}.'] * (memory is not None)
+    if result['memory_kind'] is not None:
+        notes.append(f'memory: {result["memory_kind"]}.')
     for caveat in dict.fromkeys(entry['caveat'] for entry in entries.values() if entry['caveat']):
         names = [name for name, entry in entries.items() if entry['caveat'] == caveat]
         notes.append(f'{", ".join(names)}: {caveat}.')
-    return '\n'.join([*lines, *(textwrap.fill(note, WIDTH, subsequent_indent='  ') for note in notes)])
+    return notes
 
 
 def scaling_table(result: dict[str, Any]) -> str:
-    """Time and memory of square pictures, a line each."""
+    """Writes time and memory of square images as a table, a line each."""
     memory = result['memory_kind']
-    lines = [f'{"":16}{"median":>13}{"middle half":>27}{"a megapixel":>14}' + f'{"memory":>14}' * (memory is not None)]
+    line = f'{"":16}{"median":>13}{"middle half":>27}{"a megapixel":>14}'
+    if memory is not None:
+        line += f'{"memory":>14}'
+    lines = [line]
     for point in result['points']:
-        line = f'{"{} x {}".format(*point["shape"]):16}{_ms(point["median"]):>13}{_middle(point):>27}'
-        line += f'{_ms(point["median"] / point["pixels"] * 1e6):>14}'
-        lines.append(line + f'{_mb(point["memory"]):>14}' * (memory is not None))
+        line = f'{_shape_text(point["shape"]):16}{_milliseconds(point["median"]):>13}{_middle_half(point):>27}'
+        line += f'{_milliseconds(point["median"] / point["pixels"] * 1e6):>14}'
+        if memory is not None:
+            line += f'{_megabytes(point["memory"]):>14}'
+        lines.append(line)
     if result['exponent'] is not None:
         lines.append(f'time ~ pixels ** {result["exponent"]:.3f}, from 512 x 512 up')
-    return '\n'.join(lines + [f'memory: {memory}.'] * (memory is not None))
+    if memory is not None:
+        lines.append(f'memory: {memory}.')
+    return '\n'.join(lines)
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Writes ``path``: bars of the implementations for each shape, or time over pixels."""
+    """Draws into the file ``path``: bars of the implementations for each shape, or time over pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -164,11 +184,11 @@ def plot(report: dict[str, Any], path: Path) -> None:
         _plot_scaling(axes, report['scaling'])
     else:
         _plot_comparison(axes, report['results'])
-    machine, s = report['machine'], report['settings']
+    machine, settings = report['machine'], report['settings']
+    model = settings['model'] or f'Swin {settings["arch"]}'
+    device = machine['gpu'] or f'{machine["cpu"]}, threads: {machine["threads"]}'
     axes.set_title(
-        f'{s["model"] or "Swin " + s["arch"]}, batch {s["batch"]}, {s["dtype"]}, {s["mode"]}\n'
-        f'{machine["gpu"] or "{cpu}, threads: {threads}".format(**machine)}',
-        fontsize='medium',
+        f'{model}, batch {settings["batch"]}, {settings["dtype"]}, {settings["mode"]}\n{device}', fontsize='medium'
     )
     figure.savefig(path, dpi=120)
 
@@ -184,7 +204,7 @@ def _plot_comparison(axes: Any, results: Sequence[dict[str, Any]]) -> None:
         errors = np.abs(quartiles - medians) * 1e3
         bars = axes.bar(places, medians * 1e3, width, yerr=errors, label=name, capsize=2)
         axes.bar_label(bars, [f'{entry["speed"]:.2f}x' for entry in entries], fontsize='x-small')
-    axes.set_xticks(range(len(results)), ['{} x {}'.format(*result['shape']) for result in results])
+    axes.set_xticks(range(len(results)), [_shape_text(result['shape']) for result in results])
     axes.set_ylabel('median time, ms, with the middle half')
     axes.legend(title=f'n x: speed over {results[0]["reference"]}')
 
@@ -203,18 +223,24 @@ def _plot_scaling(axes: Any, scaling: dict[str, Any]) -> None:
     axes.legend()
 
 
-def _ms(seconds: float) -> str:
-    return f'{seconds * 1e3:,.{1 if seconds >= 0.1 else 3}f} ms'
+def _shape_text(shape: Sequence[int]) -> str:
+    height, width = shape
+    return f'{height} x {width}'
 
 
-def _middle(entry: dict[str, Any]) -> str:
+def _milliseconds(seconds: float) -> str:
+    decimals = 1 if seconds >= 0.1 else 3
+    return f'{seconds * 1e3:,.{decimals}f} ms'
+
+
+def _middle_half(entry: dict[str, Any]) -> str:
     first, third = entry['quartiles']
-    return f'{_ms(first)} - {_ms(third)}'
+    return f'{_milliseconds(first)} - {_milliseconds(third)}'
 
 
-def _mb(size: int | None) -> str:
-    return _shown(None if size is None else size / 1e6, ',.1f', ' MB')
+def _megabytes(size: int | None) -> str:
+    return '' if size is None else f'{size / 1e6:,.1f} MB'
 
 
-def _shown(value: float | None, form: str, unit: str = '') -> str:
+def _text_or_blank(value: float | None, form: str, unit: str = '') -> str:
     return '' if value is None else f'{value:{form}}{unit}'

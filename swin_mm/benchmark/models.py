@@ -1,4 +1,4 @@
-"""Whole models that benchmark.py compares: those of a config, with our backbone and with its library's own."""
+"""Builds the whole models that benchmark.py compares: one config with our backbone and with its library's own."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -15,30 +15,44 @@ from ..checkpoints import from_official
 from ..errors import PreflightError
 from .peers import Conditions, Peer, Repetition, as_if_trained
 
-# What mmdet's and mmseg's classes have in common, besides the sides and the ratio that they want as whole numbers.
+# The arguments that mmdet's and mmseg's classes take like ours. Sides and the MLP ratio they want as whole numbers.
 STOCK_ARGUMENTS = (
-    *('in_channels', 'embed_dims', 'depths', 'num_heads', 'pretrain_img_size', 'out_indices', 'frozen_stages'),
-    *('qkv_bias', 'qk_scale', 'patch_norm', 'drop_rate', 'attn_drop_rate', 'drop_path_rate', 'use_abs_pos_embed'),
-    *('act_cfg', 'norm_cfg', 'with_cp'),
+    'in_channels',
+    'embed_dims',
+    'depths',
+    'num_heads',
+    'pretrain_img_size',
+    'out_indices',
+    'frozen_stages',
+    'qkv_bias',
+    'qk_scale',
+    'patch_norm',
+    'drop_rate',
+    'attn_drop_rate',
+    'drop_path_rate',
+    'use_abs_pos_embed',
+    'act_cfg',
+    'norm_cfg',
+    'with_cp',
 )
 
 
 @dataclass(frozen=True)
 class WholeModel(Peer):
-    """A detector or segmentor of mmdet or mmseg, ``scope``, without pre- and post-processing."""
+    """A detector of mmdet or segmentor of mmseg, as ``scope`` says, without pre- and post-processing."""
 
     net: BaseModel
     scope: str = 'mmdet'
 
     def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:
-        """What the backbone, or the neck behind it, gives to the heads, in float32."""
+        """Gives the maps that the heads get from the backbone, or from the neck behind it, in float32."""
         with conditions.autocast():
             return [m.float() for m in self.net.extract_feat(image)]
 
     def repetition(self, image: Tensor, conditions: Conditions) -> Repetition:
-        """A pass through the whole network, in which detectors choose their regions; in training losses and gradients.
+        """Gives what is timed: a pass through the whole network, and in training also losses and gradients.
 
-        The annotations that the losses need are random.
+        Detectors choose their regions in it. The annotations that the losses need are random.
         """
         self.net.train(conditions.train)
         samples = _samples(self.scope, image)
@@ -55,16 +69,16 @@ class WholeModel(Peer):
         return train if conditions.train else infer
 
     def compiled(self) -> 'WholeModel':
-        """The same weights, with a compiled backbone: the heads depend on what was found."""
+        """Gives the same weights with a compiled backbone; heads, which depend on what was found, stay as they are."""
         net = copy.deepcopy(self.net)
         net.backbone.compile(dynamic=False)
         return replace(self, net=net)
 
 
 def whole_models(config: Config) -> dict[str, WholeModel]:
-    """The model of ``config`` with our backbone, and with that of the library its default scope names.
+    """Builds the model of ``config`` with our backbone, and with the backbone of the library in its default scope.
 
-    Raises PreflightError for a config whose backbone is no Swin that this library has.
+    Raises PreflightError if the library has no such backbone, or ``config`` has another one than a Swin Transformer.
     """
     from mmengine.model.utils import revert_sync_batchnorm
 
@@ -88,18 +102,19 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
 
 
 def _stock_arguments(backbone: SwinTransformer) -> dict[str, Any]:
+    """Gives the arguments with which mmdet's or mmseg's class builds the same backbone; PreflightError if it cannot."""
     a = backbone.arguments
     whole = dict(window_size=a.window_size[0], patch_size=a.patch_size[0], mlp_ratio=int(a.mlp_ratio))
     given = {'window_size': a.window_size, 'patch_size': a.patch_size, 'mlp_ratio': a.mlp_ratio}
     for name, value in whole.items():
         if given[name] not in (value, (value, value)):
             raise PreflightError(f'{name} must be one whole number, which mmdet and mmseg want, got {given[name]}')
-    strides = (a.patch_size[0], 2, 2, 2)
-    return {**{name: getattr(a, name) for name in STOCK_ARGUMENTS}, **whole, 'strides': strides}
+    shared = {name: getattr(a, name) for name in STOCK_ARGUMENTS}
+    return shared | whole | {'strides': (a.patch_size[0], 2, 2, 2)}
 
 
 def _samples(scope: str, image: Tensor) -> list[Any]:
-    """The annotations of ``image``: ten random boxes with masks a picture, or a random class, 0 or 1, a pixel."""
+    """Makes annotations of ``image``: ten random boxes with masks per image, or a random class, 0 or 1, per pixel."""
     size = tuple(image.shape[2:])
     meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
     if scope == 'mmdet':

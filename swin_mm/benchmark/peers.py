@@ -1,5 +1,6 @@
-"""Backbones that benchmark.py compares: our Swin Transformer and other libraries', with equal weights."""
+"""Builds the backbones that benchmark.py compares: ours and other libraries', with equal weights."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,7 +25,11 @@ DROP_PATH = 0.1  # every library's default
 
 @dataclass(frozen=True)
 class Conditions:
-    """How everything is run: ``dtype`` of autocast, float32 for none; forward passes or, in training, backward too."""
+    """How all implementations are run.
+
+    Autocast uses ``dtype``; float32 means no autocast. ``train`` adds backward passes to the forward passes. Each
+    implementation is timed ``rounds`` times.
+    """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -36,7 +41,7 @@ class Conditions:
 
     @property
     def memory(self) -> str | None:
-        """What is told of memory."""
+        """Says which memory is measured; None if none is."""
         if self.device.type == 'cuda':
             return 'peak beyond weights and inputs'
         return 'activations kept for the backward pass' if self.train else None
@@ -46,7 +51,8 @@ class Conditions:
 class Peer:
     """A backbone: ``net(image)`` gives its four maps, channels first.
 
-    ``normed``: each map has passed an output norm. ``caveat(shape)``: in what it differs from mmdet on such images.
+    ``normed`` says whether each map has passed an output norm. ``caveat`` says, for the shape of an image, how the
+    backbone differs from mmdet's; None if it does not.
     """
 
     net: nn.Module
@@ -54,7 +60,7 @@ class Peer:
     caveat: Callable[[Shape], str | None] = lambda shape: None
 
     def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:
-        """Its maps in float32, passed through a norm that starts at identity where it has none."""
+        """Gives its maps in float32; maps without an output norm pass one with scale 1 and shift 0."""
         with conditions.autocast():
             maps = [m.float() for m in self.net(image)]
         if self.normed:
@@ -62,7 +68,7 @@ class Peer:
         return [F.layer_norm(m.permute(0, 2, 3, 1), m.shape[1:2]).permute(0, 3, 1, 2) for m in maps]
 
     def repetition(self, image: Tensor, conditions: Conditions) -> Repetition:
-        """What is timed: a forward pass; in training also the backward pass of all maps.
+        """Gives what is timed: a forward pass, and in training also the backward pass of all maps.
 
         Each element of the maps has a fixed random weight in the loss, since a plain sum has no gradient behind a norm.
         """
@@ -83,12 +89,12 @@ class Peer:
         return train if conditions.train else infer
 
     def compiled(self) -> 'Peer':
-        """The same weights behind ``torch.compile``, which compiles anew for each size."""
+        """Gives the same weights behind ``torch.compile``, which compiles anew for each size."""
         return replace(self, net=cast(nn.Module, torch.compile(self.net, dynamic=False)))
 
 
 def backbones(arch: str, names: Sequence[str]) -> dict[str, Peer]:
-    """The implementations of these names, keys of `IMPLEMENTATIONS`, on the CPU with equal random weights."""
+    """Builds the implementations of these names, keys of `IMPLEMENTATIONS`, on the CPU with equal random weights."""
     numbers = dict(ARCHS[arch], drop_path_rate=DROP_PATH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -97,12 +103,18 @@ def backbones(arch: str, names: Sequence[str]) -> dict[str, Peer]:
 
 
 def as_if_trained(backbone: SwinTransformer) -> SwinTransformer:
-    """Random weights none of which is special, output norms excepted: not every library has them."""
+    """Adds random numbers to all weights, so that none is special; output norms, which some libraries lack, stay."""
     with torch.no_grad():
         for name, parameter in backbone.named_parameters():
-            if not name.startswith('norm'):
-                scale = 0.5 if 'table' in name else 0.2 if parameter.ndim == 1 else 0.02
-                parameter += scale * torch.randn_like(parameter)
+            if name.startswith('norm'):
+                continue
+            if 'table' in name:
+                scale = 0.5
+            elif parameter.ndim == 1:
+                scale = 0.2
+            else:
+                scale = 0.02
+            parameter += scale * torch.randn_like(parameter)
     return backbone
 
 
@@ -126,24 +138,25 @@ class _TimmMaps(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return self.net.forward_intermediates(_whole_patches(image), intermediates_only=True)
+        return self.net.forward_intermediates(_pad_to_patches(image), intermediates_only=True)
 
 
 def _timm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
-    """Any size, windows never shrunk, and the fused attention that it calls experimental."""
+    """Builds timm's for images of any size, with full windows and the fused attention that it calls experimental."""
     from timm.layers import set_fused_attn
     from timm.models.swin_transformer import SwinTransformer as Timm
 
-    set_fused_attn(True, experimental=True)  # what TIMM_FUSED_ATTN=2 does, also if timm is imported already
+    set_fused_attn(True, experimental=True)  # as TIMM_FUSED_ATTN=2, but also if timm is imported already
     numbers = {'embed_dim' if key == 'embed_dims' else key: value for key, value in numbers.items()}
     net = Timm(**numbers, num_classes=0, strict_img_size=False, always_partition=True)
     _load_without_norms(net, weights, 'timm')
 
     def caveat(shape: Shape) -> str:
-        ragged = any(side % WINDOW for side in _map_sides(shape))
-        return 'it shifts before it pads, so its maps differ; ' * ragged + NO_NORMS
+        if any(side % WINDOW for side in _map_sides(shape)):
+            return f'it shifts before it pads, so its maps differ; {NO_NORMS}'
+        return NO_NORMS
 
-    return Peer(_TimmMaps(net), False, caveat)
+    return Peer(_TimmMaps(net), normed=False, caveat=caveat)
 
 
 class _TorchvisionMaps(nn.Module):
@@ -152,10 +165,11 @@ class _TorchvisionMaps(nn.Module):
         self.features = features
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        x, maps = _whole_patches(image), []
+        x = _pad_to_patches(image)
+        maps = []
         for i, layer in enumerate(self.features):
             x = layer(x)
-            if i % 2:
+            if i % 2:  # a stage; the others embed or merge patches
                 maps.append(x.permute(0, 3, 1, 2))
         return maps
 
@@ -163,15 +177,23 @@ class _TorchvisionMaps(nn.Module):
 def _torchvision(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
     from torchvision.models.swin_transformer import SwinTransformer as Torchvision
 
-    layout = [numbers['embed_dims'], list(numbers['depths']), list(numbers['num_heads'])]
-    net = Torchvision([4, 4], *layout, [WINDOW] * 2, stochastic_depth_prob=numbers['drop_path_rate'], num_classes=1)
+    net = Torchvision(
+        patch_size=[4, 4],
+        embed_dim=numbers['embed_dims'],
+        depths=list(numbers['depths']),
+        num_heads=list(numbers['num_heads']),
+        window_size=[WINDOW, WINDOW],
+        stochastic_depth_prob=numbers['drop_path_rate'],
+        num_classes=1,
+    )
     _load_without_norms(net, weights, 'torchvision')
 
     def caveat(shape: Shape) -> str:
-        covered = any(side <= WINDOW for side in _map_sides(shape))
-        return 'it does not shift where one window covers the map, so its maps differ; ' * covered + NO_NORMS
+        if any(side <= WINDOW for side in _map_sides(shape)):
+            return f'it does not shift where one window covers the map, so its maps differ; {NO_NORMS}'
+        return NO_NORMS
 
-    return Peer(_TorchvisionMaps(net.features), False, caveat)
+    return Peer(_TorchvisionMaps(net.features), normed=False, caveat=caveat)
 
 
 IMPLEMENTATIONS = {'swin_mm': _swin_mm, 'mmdet': _mmdet, 'timm': _timm, 'torchvision': _torchvision}
@@ -179,6 +201,7 @@ NO_NORMS = 'its maps have no norms, these are applied for the difference only an
 
 
 def _load_without_norms(net: nn.Module, weights: dict[str, Tensor], dialect: str) -> None:
+    """Loads ``weights`` without output norms; raises PreflightError if ``net`` lacks or needs any other weights."""
     inner = {key: value for key, value in weights.items() if not key.startswith('norm')}
     missing, unexpected = net.load_state_dict(from_official(inner, dialect), strict=False)
     others = [key for key in missing if not key.startswith(('norm.', 'head.'))]
@@ -187,11 +210,11 @@ def _load_without_norms(net: nn.Module, weights: dict[str, Tensor], dialect: str
 
 
 def _map_sides(shape: Shape) -> list[int]:
-    """Sides of the four maps in tokens: strides 4 to 32, rounded up."""
-    return [-(-side // stride) for side in shape for stride in (4, 8, 16, 32)]
+    """Gives the sides of the four maps in tokens: the pixels by strides of 4 to 32, rounded up."""
+    return [math.ceil(side / stride) for side in shape for stride in (4, 8, 16, 32)]
 
 
-def _whole_patches(image: Tensor) -> Tensor:
-    """``image`` with zeros at the right and bottom, as mmdet and we pad it inside."""
+def _pad_to_patches(image: Tensor) -> Tensor:
+    """Pads ``image`` with zeros at the right and bottom to whole patches, as mmdet's backbone and ours do inside."""
     bottom, right = (-side % 4 for side in image.shape[2:])
     return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
