@@ -48,9 +48,9 @@ def timed(net: nn.Module, run: Repetition, device: torch.device) -> float:
     """Gives the seconds that one repetition takes when it starts without gradients."""
     net.zero_grad(set_to_none=True)
     if device.type == 'cpu':
-        start = time.perf_counter()
+        begun = time.perf_counter()
         run()
-        return time.perf_counter() - start
+        return time.perf_counter() - begun
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     start.record()
