@@ -1,6 +1,7 @@
 """MMDetection reads the embedded data set."""
 
 import functools
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from swin_mm.datasets.shapes import write as shapes
 @pytest.fixture
 def build(monkeypatch):
     pytest.importorskip('mmdet', reason='mmdet is not installed')
-    from mmengine.registry import DATASETS
+    from mmengine.registry import DATASETS, DefaultScope
 
     import swin_mm.datasets.shapes.detection as coco_shapes
 
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())  # whatever an earlier test left
     monkeypatch.setattr(coco_shapes, 'write_shapes', functools.partial(shapes.write_shapes, train=3, val=2))
 
     def build(data_root, **options):
