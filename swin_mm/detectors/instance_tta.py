@@ -100,7 +100,7 @@ class InstanceTTAModel(BaseTTAModel):
         total = torch.zeros(0, 1, 1, 1)
         if sum(counts):
             total = reduce(torch.add, (self._mask_probabilities(boxes, *view) for view in views))
-        # The boxes are in pixels of the original image already, so scale_factor is 1, not that of the first view.
+        # The boxes are in pixels of the original image already, so scale_factor is 1, whatever the first view had.
         metas = [dict(ori_shape=sample.ori_shape, scale_factor=(1.0, 1.0)) for sample in merged]
         probabilities = (total / len(views)).split(counts)
         head.mask_head.predict_by_feat(probabilities, found, metas, head.test_cfg, rescale=True, activate_map=True)

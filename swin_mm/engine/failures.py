@@ -52,7 +52,7 @@ class NamedFailures(Hook):
 def explanation(error: RuntimeError, timeout: float) -> str | None:
     """Says why a run ended with ``error`` and what helps; None if ``error`` is none of the failures known here.
 
-    ``timeout`` is that of the loader, in seconds.
+    ``timeout`` is the loader's, in seconds.
     """
     text = str(error)
     if text.startswith('DataLoader timed out'):

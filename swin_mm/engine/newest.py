@@ -68,7 +68,7 @@ def _number(path: Path) -> int:
 def _is_newer_than_note(path: Path, noted: Path, note: Path) -> bool:
     """Whether ``path`` was written after ``note``, which names ``noted``.
 
-    A copied folder may have lost the times of its files: a lower number than that of ``noted`` says no by itself.
+    A copied folder may have lost the times of its files, so a lower number than in ``noted`` is enough to say no.
     """
     known, other = RESUMABLE.fullmatch(noted.name), RESUMABLE.fullmatch(path.name)
     if known and other and known[1] and known[1] == other[1] and int(other[2]) < int(known[2]):

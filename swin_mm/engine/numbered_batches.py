@@ -56,8 +56,8 @@ class Batch(list):
 class NumberedBatches:
     """The batches of a batch sampler, each with a key made of ``seed``, ``rank`` and its number in the run.
 
-    They are those of one pass over ``batches``, or of passes without end if ``endless``. Then the sampler is told of
-    every new pass through its ``set_epoch``, as in mmengine.
+    There is one pass over ``batches``, or pass after pass without end if ``endless``. The sampler is then told of every
+    new pass through its ``set_epoch``, as in mmengine.
     """
 
     def __init__(self, batches: BatchSampler, seed: int, rank: int, endless: bool = False) -> None:

@@ -75,7 +75,7 @@ def check_label_classes(cfg: Config) -> None:
 def batch_advice(cfg: Config, world_size: int) -> str | None:
     """Gives one line if the learning rate was chosen for another batch size than this run's; None if not, or unknown.
 
-    The linear rule is that of mmengine's `Runner.scale_lr`, which ignores gradient accumulation; here it counts.
+    The linear rule comes from mmengine's `Runner.scale_lr`, which ignores gradient accumulation; here it counts.
     """
     scale = cfg.get('auto_scale_lr') or {}
     base, images = scale.get('base_batch_size'), cfg.train_dataloader.get('batch_size')
@@ -107,7 +107,9 @@ def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, st
             elif not dataset.get('backend_args'):
                 yield from ((file, loader) for file in _missing_in(dataset))
         metrics = cfg.get(evaluator) or {}
-        for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
+        if not isinstance(metrics, list | tuple):
+            metrics = [metrics]
+        for metric in metrics:
             path = metric.get('ann_file')
             if not path or metric.get('backend_args') or path.startswith(tuple(self_made_folders)):
                 continue

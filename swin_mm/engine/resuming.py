@@ -43,7 +43,7 @@ class ContinuedRun(Hook):
         self._known: dict[str, int] | None = None  # what the checkpoint says about its run
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Raises PreflightError if the batch size or the data are not those of the run to be resumed."""
+        """Raises PreflightError if the run to be resumed had another batch size or other data."""
         if not (runner._resume and isinstance(runner._train_loop, BaseLoop)):
             return
         self._known = (checkpoint.get('meta') or {}).get('run')

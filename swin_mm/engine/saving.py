@@ -214,7 +214,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
 
     def _expected_size(self, runner: Runner) -> int:
-        """Gives the bytes of the last checkpoint, or else those of the tensors, with two moments as AdamW has them."""
+        """Gives the bytes of the last checkpoint, or else counts the tensors, with two moments as AdamW has them."""
         noted = noted_checkpoint(runner.work_dir)
         if runner._resume and noted and noted.is_file():
             return noted.stat().st_size

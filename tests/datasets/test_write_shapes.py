@@ -64,11 +64,11 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         if len(drawn) == 2:
             assert list(tmp_path.rglob('*.jpg'))
             raise KeyboardInterrupt
-        drawn.append(draw_picture(*arguments, **options))
+        drawn.append(draw_image(*arguments, **options))
         return drawn[-1]
 
-    draw_picture = shapes.draw_picture
-    monkeypatch.setattr(shapes, 'draw_picture', draw_two)
+    draw_image = shapes.draw_image
+    monkeypatch.setattr(shapes, 'draw_image', draw_two)
     with pytest.raises(KeyboardInterrupt):
         shapes.write_shapes(tmp_path / 'shapes', train=3, val=1)
     assert not list(tmp_path.iterdir())

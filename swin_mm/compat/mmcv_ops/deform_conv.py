@@ -114,7 +114,7 @@ def _forward(
 def _backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, geometry: list[int]
 ) -> list[Tensor]:
-    """Gives the gradients of input, weight, offset, mask and bias; that of the mask means nothing without a mask."""
+    """Gives the gradients of input, weight, offset, mask and bias. Without a mask the fourth means nothing."""
     operands = _operands(input, weight, offset, mask, None)
     grads = torch.ops.torchvision._deform_conv2d_backward(
         at_least_float32(grad_output), *operands, *geometry, mask is not None

@@ -1,4 +1,4 @@
-"""``python -m swin_mm.datasets.shapes FOLDER`` writes the embedded data set."""
+"""Writes the embedded data set: ``python -m swin_mm.datasets.shapes FOLDER``."""
 
 from .write import main
 

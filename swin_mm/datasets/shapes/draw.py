@@ -1,9 +1,9 @@
 """Draws images of coloured shapes on textured ground, with the visible pixels of every shape.
 
 An image depends on a random generator and on nothing else. The size of a shape is the square root of its area. Size and
-rotation are drawn without regard to the class. A class has a typical hue, as things in photographs have, but its hues
-overlap with those of its neighbours. A few hundred training steps learn the hues; where two classes share a hue, only
-the outline decides.
+rotation are drawn without regard to the class. A class has a typical hue, as things in photographs have, but classes
+with neighbouring hues overlap. A few hundred training steps learn the hues; where two classes share a hue, only the
+outline decides.
 """
 
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def visible_polygons(mask: np.ndarray) -> list[np.ndarray] | None:
     return None if has_parent.any() else [(contour[:, 0] + 0.5) / 2 for contour in contours]
 
 
-def draw_picture(rng: np.random.Generator, crowd: bool = False) -> tuple[np.ndarray, list[Instance]]:
+def draw_image(rng: np.random.Generator, crowd: bool = False) -> tuple[np.ndarray, list[Instance]]:
     """Draws an RGB image ``(H, W, 3)`` uint8 and its instances, the lowest first; with ``crowd`` that is a cluster.
 
     Every shape keeps ``MIN_VISIBLE`` of its area in sight, and none lies inside another: COCO polygons have no holes.
@@ -109,7 +109,7 @@ def _rasterise_shape(
 ) -> np.ndarray:
     """Gives the share ``(H, W)`` of every pixel that a randomly turned shape covers.
 
-    ``centre`` (x, y) and ``size`` are in pixels; ``shape`` is that of the image.
+    ``centre`` (x, y) and ``size`` are in pixels; ``shape`` is the image's.
     """
     angle = rng.uniform(-TILT, TILT)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -8,7 +8,7 @@
       {train,val}/000001.jpg ...                         sides of 112 to 160 pixels
       semantic/{train,val}/000001.png ...                uint8: 0 background, 1 + the index in CLASSES; 255 never
 
-Masks, boxes and areas are those of the visible pixels. The semantic map holds the class of a crowd's pixels too: the
+Masks, boxes and areas take in the visible pixels only. The semantic map holds the class of a crowd's pixels too: the
 class is known, only the single shapes are not told apart.
 
 ``python -m swin_mm.datasets.shapes data/shapes`` writes the set.
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .draw import CLASSES, Instance, draw_picture, visible_polygons
+from .draw import CLASSES, Instance, draw_image, visible_polygons
 
 __all__ = ['CLASSES', 'MANIFEST', 'PALETTE', 'write_shapes']
 
@@ -93,7 +93,7 @@ def _write_split(root: Path, split: str, count: int, seed: int) -> None:
     for index in range(count):
         # One generator per image: train and val never share one, and image 7 is the same in a larger set.
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
-        image, instances = draw_picture(rng, crowd=index == 0)
+        image, instances = draw_image(rng, crowd=index == 0)
         stem = f'{index + 1:06d}'
         Image.fromarray(image).save(root / split / f'{stem}.jpg', quality=92)
         semantic = np.zeros(image.shape[:2], dtype=np.uint8)
