@@ -103,7 +103,8 @@ def _missing_data(cfg: Config, loops: tuple[str, ...]) -> Iterator[tuple[str, st
         loader, evaluator = f'{loop}_dataloader', f'{loop}_evaluator'
         for dataset in datasets_in((cfg.get(loader) or {}).get('dataset') or {}):
             if type_name(dataset) in SELF_MADE:
-                self_made_folders.append(os.path.join(dataset.get('data_root') or '', ''))
+                # Without a root nothing is drawn, and every path would begin with it.
+                self_made_folders += [os.path.join(root, '') for root in [dataset.get('data_root')] if root]
             elif not dataset.get('backend_args'):
                 yield from ((file, loader) for file in _missing_in(dataset))
         metrics = cfg.get(evaluator) or {}

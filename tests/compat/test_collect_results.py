@@ -12,12 +12,14 @@ import torch.distributed as torch_dist
 from mmengine.dist import collect_results
 from samples.payloads import Payload, works
 
+from swin_mm import compat
 from swin_mm.compat import collect_results as results
 
 
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
     """Runs a function of the rank in two processes, which gather by gloo, in ``tmp_path``; gives what each returns."""
+    compat.trust_no_file()  # as our commands do
     monkeypatch.setenv('GLOO_SOCKET_IFNAME', 'lo')
     monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context('fork')

@@ -205,6 +205,13 @@ def test_batch_advice_names_the_rate_that_mmengine_would_set(read, world, images
     assert f'optim_wrapper.optimizer.lr={group["lr"]:.3g}, or --auto-scale-lr' in batch_advice(cfg, world)
 
 
+def test_a_self_made_set_without_a_root_hides_no_missing_annotations(read):
+    dataset = dict(type='swin_mm.ShapesDataset', data_root=None)
+    cfg = read(val_cfg={}, val_dataloader__dataset=dataset, val_evaluator__ann_file='gone.json')
+    with pytest.raises(PreflightError, match=r'annotation file gone\.json \(val_evaluator\)'):
+        check_inputs(cfg, training=True)
+
+
 def test_batch_advice_counts_accumulation(read):
     cfg = read(optim_wrapper__accumulative_counts=4)
     assert batch_advice(cfg, 2) is None  # 2 x 2 x 4 = 16
