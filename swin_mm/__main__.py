@@ -8,34 +8,30 @@ from collections.abc import Sequence
 from . import __version__
 from .commands import COMMANDS
 
-PROGRAM = 'swin-mm'
+PROGRAM, MODULE = 'swin-mm', 'python -m swin_mm'
 HELP = ('-h', '--help', 'help')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command that ``argv`` names (None: the command line); exits with status 2 if there is none."""
     words = sys.argv[1:] if argv is None else list(argv)
-    name, rest = (words[0], words[1:]) if words else (None, [])
+    if not words:
+        sys.exit(_refuse(f'a command is missing\n\n{usage()}'))
+    name = words[0]
     if name in HELP:
         print(usage())
     elif name == '--version':
         print(f'{PROGRAM} {__version__}')
-    elif name is None:
-        sys.exit(_refuse(f'a command is missing\n\n{usage()}'))
-    elif name not in COMMANDS:
+    elif name in COMMANDS:
+        _run(name, words[1:])
+    else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         advice = f'did you mean {near[0]}?' if near else f'it must be one of {", ".join(COMMANDS)}'
         sys.exit(_refuse(f'there is no command {name}: {advice}'))
-    else:
-        sys.argv = [f'{PROGRAM} {name}', *rest]  # as messages and the line that resumes a run name the program
-        command = importlib.import_module(f'swin_mm.commands.{name}')
-        from .commands.launch import run
-
-        run(command.main)
 
 
 def usage() -> str:
-    """What ``--help`` prints."""
+    """Writes what ``--help`` prints."""
     width = max(map(len, COMMANDS))
     lines = [f'  {name:<{width}}  {text}' for name, text in COMMANDS.items()]
     return '\n'.join(
@@ -50,6 +46,15 @@ def usage() -> str:
             f'  {PROGRAM} train mask_rcnn_swin_t --cfg-options data_root=/path/to/coco/',
         ]
     )
+
+
+def _run(name: str, words: list[str]) -> None:
+    from .commands.ending import run
+
+    # Messages, and the line that goes on with a stopped run, name the program as it was started.
+    started = MODULE if sys.argv[0].endswith('__main__.py') else PROGRAM
+    sys.argv = [f'{started} {name}', *words]
+    run(lambda: importlib.import_module(f'swin_mm.commands.{name}').main())
 
 
 def _refuse(reason: str) -> int:

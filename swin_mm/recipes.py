@@ -16,7 +16,7 @@ _CLONE, _WHEEL = _PACKAGE.parent / 'configs', _PACKAGE / '.mim' / 'configs'  # i
 
 def recipes_folder() -> Path:
     """The folder of our recipes: ``configs/`` of the clone, or the copy in the wheel."""
-    return _CLONE if (_CLONE / '_base_').is_dir() else _WHEEL
+    return _WHEEL if _WHEEL.is_dir() else _CLONE
 
 
 def known_recipes() -> list[Path]:
@@ -25,7 +25,7 @@ def known_recipes() -> list[Path]:
 
 
 def short_name(path: str | os.PathLike) -> str:
-    """The name by which `find_config` finds ``path`` from anywhere: a recipe's own, for any other config its path."""
+    """Gives what `find_config` takes from any folder: a recipe's bare name, any other config's path."""
     path = Path(path)
     return path.stem if path.is_relative_to(recipes_folder()) else str(path)
 
@@ -36,16 +36,25 @@ def find_config(name: str | os.PathLike) -> Path:
     Looks in the working directory and its ``configs/``, then among our recipes. Raises PreflightError, with the
     nearest names, if there is none.
     """
-    given = Path(name).expanduser()
+    given = Path(name)
+    try:
+        if found := next((path for path in _candidates(given.expanduser()) if path.is_file()), None):
+            return found
+    except (OSError, RuntimeError):
+        pass  # a name that is too long, or the home of nobody: no file can have it
+    raise PreflightError(f'config {given} was found neither in {Path.cwd()} nor among the recipes{_nearest(given)}')
+
+
+def _candidates(given: Path) -> Iterator[Path]:
+    """Yields the paths that ``given`` may mean, the first choice first."""
+    if not given.name:
+        return
     # A path as the README has it, configs/NAME.py, is found from anywhere.
     inside = given.relative_to('configs') if given.parts[:1] == ('configs',) else given
     recipes = recipes_folder()
-    places = [given, Path('configs') / given, recipes / inside, recipes / 'swin' / inside]
-    for place in places:
-        for candidate in (place, place.parent / f'{place.name}.py'):
-            if candidate.is_file():
-                return candidate
-    raise PreflightError(f'config {given} was found neither in {Path.cwd()} nor among the recipes{_nearest(given)}')
+    for place in (given, Path('configs') / given, recipes / inside, recipes / 'swin' / inside):
+        yield place
+        yield place.parent / f'{place.name}.py'
 
 
 def _nearest(given: Path) -> str:
@@ -56,12 +65,15 @@ def _nearest(given: Path) -> str:
 
 
 def datasets_in(dataset: Any) -> Iterator[Any]:
-    """The data sets inside RepeatDataset, ConcatDataset and other wrappers, of settings or of built data sets."""
-    inside = [_part(dataset, 'dataset')] if _part(dataset, 'dataset') is not None else _part(dataset, 'datasets')
-    if inside is None:
+    """Yields the data sets inside RepeatDataset, ConcatDataset and other wrappers, as settings or as built."""
+    wrapped, several = _part(dataset, 'dataset'), _part(dataset, 'datasets')
+    if wrapped is not None:
+        yield from datasets_in(wrapped)
+    elif several is not None:
+        for item in several:
+            yield from datasets_in(item)
+    else:
         yield dataset
-    for item in inside or []:
-        yield from datasets_in(item)
 
 
 def _part(dataset: Any, name: str) -> Any:
@@ -87,7 +99,7 @@ def type_name(settings: dict | None) -> str:
     kind = (settings or {}).get('type')
     if kind is None or isinstance(kind, str):
         return (kind or '').rpartition('.')[2]
-    return kind.__name__
+    return getattr(kind, '__name__', '')
 
 
 def move_data_root(cfg: Config, data_root: str) -> None:
@@ -97,24 +109,32 @@ def move_data_root(cfg: Config, data_root: str) -> None:
     Raises PreflightError if no such path is there.
     """
     old = cfg.get('data_root')
-    moved = []
-
-    def move(value: Any) -> Any:
-        if isinstance(value, dict):
-            return type(value)({key: move(item) for key, item in value.items()})
-        if isinstance(value, list | tuple):
-            return type(value)(move(item) for item in value)
-        if isinstance(value, str) and f'{value}/'.startswith(old.rstrip('/') + '/'):
-            moved.append(value)
-            return os.path.join(data_root, value[len(old.rstrip('/')) :].lstrip('/'))
-        return value
-
+    moved: list[str] = []
     if isinstance(old, str):
         for key in [k for k in cfg if k.endswith(('_dataloader', '_evaluator'))]:
-            cfg[key] = move(cfg[key])
+            cfg[key] = _move(cfg[key], old.rstrip('/'), data_root, moved)
     if not moved:
         raise PreflightError(
             f'data_root={data_root} has nothing to replace: no path of a data set in {cfg.filename} begins with '
             f'its data_root={old}; set train_dataloader.dataset.data_root and its like'
         )
     cfg.data_root = data_root
+
+
+def _move(value: Any, old: str, new: str, moved: list[str]) -> Any:
+    """Gives ``value`` with paths below ``new`` for those below ``old``, dicts and lists in place; notes each path.
+
+    Everything else stays the same object: a config in Python's own syntax holds stand-ins for classes.
+    """
+    if isinstance(value, dict):
+        for key in value:
+            dict.__setitem__(value, key, _move(dict.__getitem__(value, key), old, new, moved))
+    elif isinstance(value, list):
+        value[:] = [_move(item, old, new, moved) for item in value]
+    elif isinstance(value, tuple):
+        return type(value)(_move(item, old, new, moved) for item in value)
+    elif isinstance(value, str) and value not in moved and f'{value}/'.startswith(f'{old}/'):
+        # Dicts may stand in several places: what was moved once is not moved again.
+        moved.append(os.path.join(new, value[len(old) :].lstrip('/')))
+        return moved[-1]
+    return value

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this clone, whatever is installed
 
 from swin_mm.commands.convert import main
-from swin_mm.commands.launch import run
+from swin_mm.commands.ending import run
 
 if __name__ == '__main__':
     run(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this clone, whatever is installed
 
-from swin_mm.commands.launch import run
+from swin_mm.commands.ending import run
 from swin_mm.commands.test import main
 
 if __name__ == '__main__':

@@ -96,14 +96,17 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        factor = self.keep(x)
+        factor = self.draw_factor(x)
         return x if factor is None else x * factor
 
-    def keep(self, x: Tensor) -> Tensor | None:
-        """Draws the factor ``(B, 1, ..., 1)`` on the samples of ``x``, 0 for a dropped one; None where none is."""
+    def draw_factor(self, x: Tensor) -> Tensor | None:
+        """Draws the factor ``(B, 1, ..., 1)`` for the samples of ``x``: 0 drops one, ``1 / (1 - rate)`` keeps it.
+
+        None if nothing can be dropped.
+        """
         if not self.training or self.rate == 0.0:
             return None
-        shape = (len(x),) + (1,) * (x.ndim - 1)
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)  # not len(x), which a trace would keep
         kept = torch.rand(shape, device=x.device) < 1.0 - self.rate
         return kept.to(x.dtype) / (1.0 - self.rate)
 
@@ -156,7 +159,9 @@ class SwinBlock(nn.Module):
 
     def _layers(self, x: Tensor) -> BlockLayers | None:
         """The block as data, for a map ``x`` ``(B, H, W, C)``; None where its layers must be called one by one."""
-        attn, mlp = self.attn, self.mlp
+        attn, mlp, drop_path = self.attn, self.mlp, self.drop_path
+        if type(attn) is not WindowAttention or type(mlp) is not MLP or type(drop_path) is not DropPath:
+            return None  # another kind, which computes something else
         if attn.kernel == 'reference' or must_be_called(module for module in self.modules() if module is not self):
             return None
         return BlockLayers(
@@ -170,9 +175,9 @@ class SwinBlock(nn.Module):
             act=mlp.act,
             fc2=mlp.fc2,
             mlp_drop=mlp.drop,
-            keep=self.drop_path.keep,
+            draw_factor=drop_path.draw_factor,
             windows=attn.windows_on((x.shape[1], x.shape[2])),
-            training=self.training,
+            training=any(module.training for module in self.modules()),  # dropout alone may be on, to sample
         )
 
 

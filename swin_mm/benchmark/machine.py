@@ -33,18 +33,12 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Gives this repository's commit, with '-dirty' if there are changes; None without git."""
-    command = [
-        'git',
-        '-C',
-        str(Path(__file__).parents[2]),
-        'describe',
-        '--always',
-        '--dirty',
-        '--abbrev=40',
-        '--exclude=*',
-    ]
+    """Gives the commit of our clone, with '-dirty' if there are changes; None without a clone or git."""
+    clone = Path(__file__).parents[2]
+    if not (clone / 'pyproject.toml').is_file():  # installed, maybe inside somebody's repository
+        return None
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..backbone import SwinTransformer
 from ..checkpoints import from_official
 from ..errors import PreflightError
+from ..recipes import type_name
 from .peers import Conditions, Peer, Repetition, as_if_trained
 
 # The arguments that mmdet's and mmseg's classes take like ours. Sides and the MLP ratio they want as whole numbers.
@@ -83,7 +84,7 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
     from mmengine.model.utils import revert_sync_batchnorm
 
     scope, backbone = config.get('default_scope'), config.model.get('backbone') or {}
-    if scope not in ('mmdet', 'mmseg') or str(backbone.get('type')).split('.')[-1] != 'SwinTransformer':
+    if scope not in ('mmdet', 'mmseg') or type_name(backbone) != 'SwinTransformer':
         raise PreflightError(
             'config must have default_scope mmdet or mmseg and a SwinTransformer as model.backbone, got '
             f'default_scope={scope} and backbone {backbone.get("type")}'

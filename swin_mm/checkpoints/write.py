@@ -28,7 +28,8 @@ def write(path: Path, state: Mapping[str, Tensor], names: Mapping[str, Any] | No
 
             save_file(state, partial, metadata={'format': 'pt'})
         else:
-            torch.save({'meta': dict(names), 'state_dict': state} if names else state, partial)
+            with open(partial, 'wb') as file:  # given a path, PyTorch writes the name of the file into it
+                torch.save({'meta': dict(names), 'state_dict': state} if names else state, file)
 
 
 def class_names(checkpoint: Mapping[str, Any], dialect: str) -> dict[str, Any]:

@@ -1,14 +1,10 @@
-"""What commands share: flags of training and testing, the config and the runner, and how a command ends.
+"""What commands share: the flags of training and testing, the config and the runner.
 
 Importing it lets mmengine run nothing that a file holds.
 """
 
 import argparse
 import os
-import signal
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
@@ -18,7 +14,6 @@ from mmengine.runner import Runner
 
 from .. import compat
 from ..engine.weights import CheckedWeights
-from ..errors import CheckpointError, PreflightError, RunError
 from ..recipes import find_config, move_data_root, settings_within, type_name
 
 compat.trust_no_file()
@@ -75,31 +70,6 @@ def build_runner(cfg: Config) -> Runner:
     if not any(isinstance(hook, CheckedWeights) for hook in runner.hooks):
         runner.register_hook(CheckedWeights())
     return runner
-
-
-def run(main: Callable[[], object]) -> None:
-    """Runs a command's ``main``; an int that it returns is the exit status.
-
-    One that cannot start, load or go on ends with its reason and status 1.
-    """
-    try:
-        status = main()
-    except (PreflightError, CheckpointError) as error:
-        sys.exit(f'{program()}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
-    except RunError as error:  # of any rank: no other one may have met it
-        sys.exit(f'{program()}: rank {os.environ.get("RANK", "0")}: {error}')
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)  # as shells say it; a training stops with less haste first: see StopOnSignal
-    if isinstance(status, int):
-        sys.exit(status)
-
-
-def program() -> str:
-    """How the command was started, for its messages: 'train.py' or 'swin-mm train'."""
-    return Path(sys.argv[0]).name
 
 
 def _use_plain_batch_norm(cfg: Config) -> bool:

@@ -19,10 +19,10 @@ from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWri
 from ..inference.images import MAX_PIXELS, check_max_pixels
 from ..inference.sources import find_images, unique_names
 from ..recipes import find_config
-from . import launch
+from . import launch  # noqa: F401  it lets nothing in a file run
+from .ending import INTERRUPTED, program
 
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
-INTERRUPTED = 130  # as a shell says it: 128 + SIGINT
 
 
 class _Refused(argparse.Action):
@@ -87,12 +87,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tell_words_apart(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """The model is the word that ends in .py, or else the name of a recipe in its place."""
-    last = len(args.words) - (1 if args.weights else 2)
-    at = next((i for i, word in enumerate(args.words) if word.endswith('.py')), max(last, 0))
-    args.inputs, args.model, rest = args.words[:at], args.words[at], args.words[at + 1 :]
-    if not args.model.endswith('.py') and Path(args.model).suffix:
-        parser.error('MODEL must be a config file (.py) or a recipe; a config inside a checkpoint is never read')
+    """Finds the model among the words: the first that ends in .py, or else the last that names a config."""
+    words = args.words
+    at = next((i for i, word in enumerate(words) if word.endswith('.py')), None)
+    if at is None:
+        at = next((i for i in reversed(range(len(words))) if _is_config(words[i])), None)
+    if at is None:  # a typo, where a model should be
+        at = max(len(words) - (1 if args.weights else 2), 0)
+        if Path(words[at]).suffix:
+            parser.error('MODEL must be a config file (.py) or a recipe; a config inside a checkpoint is never read')
+    args.inputs, args.model, rest = words[:at], words[at], words[at + 1 :]
     if not args.inputs:
         parser.error('INPUTS must come before MODEL: image files, folders or glob patterns')
     if args.weights:
@@ -100,6 +104,13 @@ def _tell_words_apart(parser: argparse.ArgumentParser, args: argparse.Namespace)
     if len(rest) != 1:
         parser.error(f'one CHECKPOINT must be given, got {", ".join(rest) or "none"}')
     args.weights = rest[0]
+
+
+def _is_config(word: str) -> bool:
+    try:
+        return find_config(word).suffix == '.py'
+    except PreflightError:
+        return False
 
 
 def check_flags(args: argparse.Namespace, cfg: Config) -> None:
@@ -143,10 +154,12 @@ def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_s
             yield str(found)
             continue
         try:
-            for written in writer.write(name, *found):
-                print(_shown(str(written)))
+            written = list(writer.write(name, *found))
         except Exception as error:  # a full disk, or what a drawing library says of one picture
             yield f'{path}: found, but not written: {type(error).__name__}: {error}'
+            continue
+        for file in written:
+            print(_shown(str(file)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,6 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for reason in draw(paths, model, writer, args.batch_size):
             failed.append(_shown(reason))
         status = 1 if failed else 0
+    except BrokenPipeError:
+        raise
     except (PreflightError, OSError, ValueError) as error:
         _say(str(error))
         status = 1
@@ -180,7 +195,7 @@ def _make_folder(folder: Path) -> None:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(f'{launch.program()}: {line}', file=sys.stderr)
+        print(f'{program()}: {line}', file=sys.stderr)
 
 
 def _shown(text: str) -> str:

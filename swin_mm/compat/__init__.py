@@ -1,11 +1,13 @@
 """Makes mmcv, mmengine, mmdet and mmseg run on today's PyTorch; to be deleted when they do so by themselves."""
 
 import functools
+import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from . import mmcv_ops, mmpretrain
 
@@ -30,7 +32,7 @@ def install() -> None:
     """
     mmcv_ops.install()
     mmpretrain.install()
-    if 'mmengine' in sys.modules:
+    if sys.modules.get('mmengine') is not None:
         _patch_mmengine()
     else:
         sys.meta_path.insert(0, _MmengineFinder())
@@ -58,23 +60,46 @@ def _patch_mmengine() -> None:
 
 
 class _MmengineFinder(MetaPathFinder):
-    """Waits for the first import of mmengine, and patches mmengine as soon as it is whole."""
+    """Waits until mmengine is imported, which is then patched as soon as it is whole.
+
+    It stays if somebody only asks whether mmengine is there, or if its import fails, and then succeeds later.
+    """
+
+    def __init__(self) -> None:
+        self._asks_others = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Gives the spec of ``mmengine``, whose loader patches it at the end; None for every other name."""
-        if fullname != 'mmengine':
+        """Gives the spec of ``mmengine`` that another finder has, with a loader that patches at the end."""
+        if fullname != 'mmengine' or self._asks_others:
             return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def execute_and_patch(module: ModuleType) -> None:
-            execute(module)
-            _patch_mmengine()
-
-        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]  # of this one loader object
+        self._asks_others = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asks_others = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _PatchingLoader(spec.loader, self)
         return spec
+
+
+class _PatchingLoader(Loader):
+    """Loads mmengine with its own loader, then patches it."""
+
+    def __init__(self, loader: Loader, finder: _MmengineFinder):
+        self._loader, self._finder = loader, finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)  # data, source: what else a loader may be asked for
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leaves it to mmengine's own loader."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Executes ``module``, and patches it once."""
+        self._loader.exec_module(module)
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+            _patch_mmengine()

@@ -5,8 +5,6 @@ By itself mmengine 0.10.7 (``Config._get_cfg_path``) wants a slash in the name, 
 
 from mmengine.config import Config
 
-from ..recipes import find_config, recipes_folder
-
 PREFIX = 'swin_mm::'
 
 
@@ -17,6 +15,8 @@ def install() -> None:
     def find_base(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if not cfg_path.startswith(PREFIX):
             return get_cfg_path(cfg_path, filename)
+        from ..recipes import find_config, recipes_folder  # late: it may be what imported mmengine
+
         # The scope is None, because a recipe names its own. mmengine would add any other to every type.
         return str(find_config(recipes_folder() / cfg_path.removeprefix(PREFIX))), None
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from swin_mm.errors import one_line
+
 COLUMNS, NAME, VERDICT = 120, 18, 10
 REPORT_IT = 'put right what is WRONG above; if nothing is, open an issue with this report'
 
@@ -91,7 +93,7 @@ def _verdict(check: Check) -> tuple[str, str]:
 
 def _describe_error(error: BaseException) -> str:
     """Gives the type and the message of an error, and the module and line that raised it."""
-    message = ' '.join(str(error).split())[:400].rstrip('.')
+    message = one_line(error)[:400].rstrip('.')
     trace = error.__traceback__
     if trace is None:
         return f'{type(error).__name__}: {message}'

@@ -125,30 +125,27 @@ class StopOnSignal(Hook):
 
 
 def resume_command(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
-    """Gives the command line that goes on with the run that ``argv`` started in ``environ``.
+    """The command line that goes on with the run that ``argv`` started, in this environment.
 
     It begins with ``swin-mm train``, ``python SCRIPT`` or, where torchrun started the processes, ``torchrun ...``.
     """
     program, *words = argv
-    is_installed = program.startswith('swin-mm ')
+    *before, command = program.split()
+    module = before and before[-1] in ('swin-mm', 'swin_mm')  # not the script of a clone
     if 'TORCHELASTIC_RUN_ID' in environ:
-        target = ['-m', 'swin_mm', program.split()[1]] if is_installed else [program]
-        start = _torchrun_command(environ) + target
-    elif is_installed:
-        start = program.split()
+        what = ['-m', 'swin_mm', command] if module else [program]
+        start = _torchrun_command(environ) + what
     else:
-        start = ['python', program]
+        start = program.split() if module else ['python', program]
     return shlex.join([*start, *_without_resume(words), '--resume'])
 
 
 def _without_resume(words: Sequence[str]) -> list[str]:
-    """Drops ``--resume``, its value in the next word if it has one, and ``--resume=VALUE``."""
-    kept = []
-    follows_resume = False
-    for word in words:
-        is_value = follows_resume and not word.startswith('-')
-        follows_resume = word == '--resume'
-        if not (is_value or follows_resume or word.startswith('--resume=')):
+    """``words`` without ``--resume`` and the checkpoint that may follow it."""
+    kept: list[str] = []
+    for i, word in enumerate(words):
+        is_value = i > 0 and words[i - 1] == '--resume' and not word.startswith('-')
+        if not (is_value or word == '--resume' or word.startswith('--resume=')):
             kept.append(word)
     return kept
 

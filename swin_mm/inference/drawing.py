@@ -104,7 +104,8 @@ class DetectionWriter(Writer):
         try:
             get_palette(colours, len(detector.classes))
         except AssertionError:
-            raise ValueError(f'--palette {palette} has fewer colours than {len(detector.classes)} classes') from None
+            number, given = len(detector.classes), palette or "the data set's own"
+            raise ValueError(f'palette must have a colour for each of {number} classes, got {given}') from None
         self.score = score
         self.visualizer = DetLocalVisualizer()
         self.visualizer.dataset_meta = {'classes': detector.classes, 'palette': colours}

@@ -58,7 +58,7 @@ def fast_block(layers: BlockLayers | None, x: Tensor) -> Tensor | None:
 
 
 def fast_merging(layers: MergingLayers | None, x: Tensor) -> Tensor | None:
-    """Computes patch merging on the map ``x`` ``(B, H, W, C)`` of even sides likewise; None if no fast form serves."""
+    """Computes patch merging on a map ``x`` ``(B, H, W, C)`` of even sides in a fast form; None if none serves it."""
     if layers is None:
         return None
     if cpu_block.can_fuse_merging(layers, x):

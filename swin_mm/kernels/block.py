@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as hooks  # where the hooks of all modules are
 
 
 class Windows(NamedTuple):
@@ -26,8 +26,8 @@ class BlockLayers(NamedTuple):
     """A block, ``y = x + drop_path(drop(proj(attend(qkv(norm1(x))))))``, then ``y + drop_path(mlp(norm2(y)))``.
 
     The MLP is ``drop(fc2(drop(act(fc1(...)))))``. ``attend``: ``(B, H, W, 3 * C)`` to ``(B, H, W, C)``, in any kernel.
-    ``keep(y)``: the factor ``(B, 1, 1, 1)`` by which drop path multiplies a branch; None for 1. ``windows``: how to
-    fuse the attention; None where a kernel was chosen by name. ``training``: dropout and drop path act.
+    ``draw_factor(y)``: the factor ``(B, 1, 1, 1)`` of drop path on a branch; None for 1. ``windows``: how to fuse the
+    attention; None where a kernel was chosen by name. ``training``: dropout and drop path act.
     """
 
     norm1: nn.Module
@@ -40,7 +40,7 @@ class BlockLayers(NamedTuple):
     act: nn.Module
     fc2: nn.Linear
     mlp_drop: nn.Dropout
-    keep: Callable[[Tensor], Tensor | None]
+    draw_factor: Callable[[Tensor], Tensor | None]
     windows: Windows | None
     training: bool
 
@@ -55,10 +55,18 @@ class MergingLayers(NamedTuple):
 
 
 def must_be_called(modules: Iterable[nn.Module]) -> bool:
-    """Whether somebody wants to see ``modules`` called, which kernels do not: a compiler, a tracer or a hook."""
+    """Whether each of ``modules`` must be called, and not computed by a kernel in its place.
+
+    So it is if a compiler or tracer is at work, or if somebody has set a hook, on one of them or on all modules as
+    profilers and counters of operations do, or has replaced a ``forward``.
+    """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
-    # Profilers and counters of operations set hooks for all modules.
-    return _has_any_global_hook() or any(
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in modules
+    if any((hooks._global_forward_hooks, hooks._global_forward_pre_hooks)):
+        return True
+    if any((hooks._global_backward_hooks, hooks._global_backward_pre_hooks)):
+        return True
+    return any(
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or 'forward' in vars(m)
+        for m in modules
     )

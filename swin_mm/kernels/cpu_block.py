@@ -55,7 +55,7 @@ def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
     assert w is not None, 'can_fuse says which blocks'
     dtype = _compute_dtype(x)
     grid = WindowGrid((x.shape[1], x.shape[2]), w.window, w.shift)
-    bias = cached(w.table, (grid.shift,), lambda: grid.bias_variants(w.bias()))
+    bias = cached(w.table, (grid.window, grid.shift), lambda: grid.bias_variants(w.bias()))
     qkv, proj = _pack_linear(a.qkv, dtype), _pack_linear(a.proj, dtype)
     fc1, fc2 = _pack_linear(a.fc1, dtype, a.act), _pack_linear(a.fc2, dtype)
     pad = x.new_zeros(a.qkv.out_features, dtype=dtype) if a.qkv.bias is None else a.qkv.bias.to(dtype)
@@ -133,7 +133,7 @@ _CACHE = WeakTensorKeyDictionary()  # a weight: (its state, what was made of it)
 
 
 def cached(weight: Tensor, use: tuple, make: Callable[[], Tensor]) -> Tensor:
-    """What ``make`` makes of ``weight`` for this ``use``; made anew when the weight or the use has changed.
+    """Returns ``make()``, which is made from ``weight``, and keeps it until ``weight`` or ``use`` changes.
 
     Versions tell of changes that autograd sees. Of those made through ``.data``, as by averaging hooks, only the
     content tells. It is summed as integers. Reading a large weight whole takes a twentieth of the time of a forward

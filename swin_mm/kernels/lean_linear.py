@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .block import BlockLayers, must_be_called
+from .block import BlockLayers
 
 TOKENS = 2048  # at a time after GELU on the CPU, so that the widest layer of a block stays in the cache
 _NOTHING = nn.Identity()
@@ -22,25 +22,25 @@ def lean_block(layers: BlockLayers, x: Tensor) -> Tensor:
     """Computes a block on the map ``x`` ``(B, H, W, C)`` with a gradient, keeping no output of a norm or GELU."""
     a = layers
     y = a.attend(linear_after(a.norm1, a.qkv, x))
-    x = _add_branch(x, a.proj_drop(linear_after(_NOTHING, a.proj, y)), a.keep)
+    x = _add_branch(x, a.proj_drop(linear_after(_NOTHING, a.proj, y)), a.draw_factor)
     y = linear_after(a.norm2, a.fc1, x)
     if a.mlp_drop.training and a.mlp_drop.p:
         y = a.mlp_drop(a.fc2(a.mlp_drop(a.act(y))))
     else:
         y = linear_after(a.act, a.fc2, y)
-    return _add_branch(x, y, a.keep)
+    return _add_branch(x, y, a.draw_factor)
 
 
-def _add_branch(x: Tensor, y: Tensor, keep: Callable[[Tensor], Tensor | None]) -> Tensor:
-    """``x + keep(y) * y`` without the product in memory."""
-    factor = keep(y)
+def _add_branch(x: Tensor, y: Tensor, draw_factor: Callable[[Tensor], Tensor | None]) -> Tensor:
+    """Adds ``y``, times the factor of drop path, to ``x``, without the product in memory."""
+    factor = draw_factor(y)
     return x + y if factor is None else torch.addcmul(x, y, factor)
 
 
 def linear_after(before: nn.Module, linear: nn.Linear, x: Tensor) -> Tensor:
     """``linear(before(x))``; in training, and where both are plain layers, without keeping ``before(x)``."""
     plain = type(before) in (nn.LayerNorm, nn.GELU, nn.Identity) and type(linear) is nn.Linear
-    if not plain or not torch.is_grad_enabled() or must_be_called((before, linear)):
+    if not plain or not torch.is_grad_enabled():
         return linear(before(x))
     return _LinearAfter.apply(before, x, linear.weight, linear.bias, *before.parameters())
 

@@ -174,6 +174,14 @@ def test_an_exported_program_is_right_or_refuses(make_swin):
             program(torch.randn(shape))
 
 
+def test_a_trace_of_a_training_serves_another_batch(make_swin):
+    net = make_swin(depths=(1, 1, 1, 1), out_indices=(0, 1), drop_path_rate=0.3).train()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        traced = torch.jit.trace(net, torch.randn(2, 3, 60, 70), check_trace=False)
+    assert [len(m) for m in traced(torch.randn(5, 3, 60, 70))] == [5, 5]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('train', [True, False], ids=['training', 'inference'])
 def test_memory_is_flat_over_200_steps_at_changing_sizes(make_swin, train):

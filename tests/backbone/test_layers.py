@@ -274,3 +274,41 @@ def test_named_reference_takes_the_two_lines(monkeypatch):
     SwinBlock(8, 2, (0, 0), 0.0, BlockOptions(kernel='sdpa'))(x)
     with pytest.raises(pytest.fail.Exception, match='called'):
         SwinBlock(8, 2, (0, 0), 0.0, BlockOptions(kernel='reference'))(x)
+
+
+class OtherAttention(WindowAttention):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+class OtherMLP(MLP):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) - 1
+
+
+OTHERS = {
+    'attention': lambda block: setattr(block, 'attn', OtherAttention(8, 2, (7, 7))),
+    'mlp': lambda block: setattr(block, 'mlp', OtherMLP(8, 32, nn.GELU, 0.0)),
+    'no attention': lambda block: setattr(block, 'attn', nn.Identity()),
+    'no mlp': lambda block: setattr(block, 'mlp', nn.Identity()),
+    'no drop path': lambda block: setattr(block, 'drop_path', nn.Identity()),
+    'patched': lambda block: setattr(block.mlp, 'forward', lambda x: x * 3),
+    'patched leaf': lambda block: setattr(block.mlp.fc1, 'forward', lambda x: x.repeat(1, 1, 1, 4)),
+}
+
+
+@pytest.mark.parametrize('replace', OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize('grad', [True, False], ids=['gradient', 'inference'])
+def test_what_replaces_a_part_of_a_block_is_what_runs(replace, grad):
+    block, x = SwinBlock(8, 2, (0, 0), 0.0, OPTIONS).eval(), torch.randn(1, 7, 7, 8)
+    replace(block)
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(block(x), two_lines(block, x))
+
+
+@torch.no_grad()
+def test_dropout_alone_may_be_on_to_sample_predictions():
+    block, x = SwinBlock(8, 2, (0, 0), 0.0, BlockOptions(drop_rate=0.5)).eval(), torch.randn(1, 7, 7, 8)
+    assert torch.equal(block(x), block(x))
+    block.mlp.drop.train()
+    assert not torch.equal(block(x), block(x))

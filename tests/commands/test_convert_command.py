@@ -173,3 +173,10 @@ def test_tensors_that_share_memory_are_written_apart(main, tmp_path):
     save_file(state, tmp_path / 'expected.safetensors')
     for key, value in load_file(tmp_path / 'expected.safetensors').items():
         assert torch.equal(load_file(tmp_path / 'out.safetensors')[key], value)
+
+
+def test_equal_weights_are_equal_files(main, tmp_path, capsys):
+    torch.save(SwinTransformer(**SMALL).state_dict(), tmp_path / 'swin.pth')
+    for name in ('a.pth', 'b.pth'):
+        run(main, tmp_path / 'swin.pth', tmp_path / name, '--to', 'mmdet')
+    assert (tmp_path / 'a.pth').read_bytes() == (tmp_path / 'b.pth').read_bytes()

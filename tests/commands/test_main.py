@@ -8,6 +8,7 @@ import pytest
 
 from swin_mm.__main__ import main, usage
 from swin_mm.commands import COMMANDS
+from swin_mm.commands.ending import run
 from swin_mm.commands.recipes import main as recipes
 
 
@@ -71,3 +72,33 @@ def test_a_closed_pipe_ends_a_command_without_a_traceback():
     )
     assert done.stdout.startswith('recipe ')
     assert done.stderr == ''
+
+
+def test_an_error_of_a_pipe_that_is_not_the_output_is_no_quiet_end():
+    def main():
+        raise BrokenPipeError('of a socket')
+
+    with pytest.raises(BrokenPipeError, match='of a socket'):
+        run(main)
+
+
+@pytest.mark.parametrize('command', ['train', 'doctor'])
+def test_without_openmmlab_a_command_says_what_to_install(command, root, tmp_path):
+    code = (
+        'import sys; sys.modules.update(dict.fromkeys(["mmengine", "mmcv", "mmdet", "mmseg"]));'
+        f'sys.argv = ["swin-mm", "{command}"]; from swin_mm.__main__ import main; main()'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    if command == 'doctor':
+        assert 'WRONG: ' in done.stdout
+    else:
+        assert done.stderr.startswith("swin-mm train: mmengine is not installed: pip install 'swin-mm[openmmlab]'")
+
+
+def test_a_module_in_a_clone_is_called_by_its_name(root):
+    done = subprocess.run(
+        [sys.executable, '-m', 'swin_mm', 'train', 'gone'], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.startswith('python -m swin_mm train: config gone was found neither')

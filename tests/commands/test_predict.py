@@ -164,6 +164,8 @@ def test_what_cannot_work_is_one_line_and_status_1(demo, tiny, here, capsys, arg
         ),
         (['a.py', 'weights.pth'], 'INPUTS must come before MODEL'),
         (['a.jpg', 'a.py'], 'one CHECKPOINT must be given, got none'),
+        (['a.jpg', 'mask_rcnn_swin_t'], 'one CHECKPOINT must be given, got none'),
+        (['folder', 'b', 'mask_rcnn_swin_t'], 'one CHECKPOINT must be given, got none'),
         (['a.jpg', 'a.py', 'w.pth', '--weights', 'v.pth'], 'one CHECKPOINT must be given, got v.pth, w.pth'),
         (['a.jpg', 'a.py', 'w.pth', '--batch-size', '0'], '--batch-size must be at least 1, got 0'),
         (['a.jpg', 'a.py', 'w.pth', 'b.jpg'], 'one CHECKPOINT must be given, got w.pth, b.jpg'),
@@ -181,7 +183,7 @@ def test_palette_with_too_few_colours_is_refused(demo, tiny):
 
     detector = SimpleNamespace(classes=[str(i) for i in range(30)], dataset_meta={'palette': 'random'})
     demo.DetectionWriter(detector, '.')
-    with pytest.raises(ValueError, match='--palette voc has fewer colours than 30 classes'):
+    with pytest.raises(ValueError, match='palette must have a colour for each of 30 classes, got voc'):
         demo.DetectionWriter(detector, '.', palette='voc')
 
 

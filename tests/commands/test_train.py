@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from samples.tiny_training import ROOT
 
-from swin_mm.commands import launch as launch_command
 from swin_mm.commands import train as train_command
+from swin_mm.commands.ending import run
 from swin_mm.errors import PreflightError, RunError
 
 
@@ -134,7 +134,6 @@ def test_script_works_from_anywhere_and_ends_with_its_reason(tmp_path):
 
 
 def test_reason_is_printed_once_a_machine(monkeypatch):
-    launch = launch_command
 
     def main():
         raise PreflightError('no data')
@@ -143,12 +142,11 @@ def test_reason_is_printed_once_a_machine(monkeypatch):
     for rank, code in (('0', 'train.py: no data'), ('1', 1)):
         monkeypatch.setenv('LOCAL_RANK', rank)
         with pytest.raises(SystemExit) as caught:
-            launch.run(main)
+            run(main)
         assert caught.value.code == code
 
 
 def test_what_ended_a_run_is_printed_by_the_rank_that_met_it(monkeypatch):
-    launch = launch_command
 
     def main():
         raise RunError('11 pictures cannot be read')
@@ -157,7 +155,7 @@ def test_what_ended_a_run_is_printed_by_the_rank_that_met_it(monkeypatch):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('LOCAL_RANK', '1')
     with pytest.raises(SystemExit) as caught:
-        launch.run(main)
+        run(main)
     assert caught.value.code == 'train.py: rank 1: 11 pictures cannot be read'
 
 

@@ -31,3 +31,55 @@ def test_an_mmengine_that_cannot_be_imported_says_so_itself(run_python, tmp_path
 def test_names_that_are_not_there_are_refused(run_python):
     code = 'import swin_mm\ntry: swin_mm.SwinTransformer3\nexcept AttributeError as error: print(error)'
     assert run_python(code).strip() == "module 'swin_mm' has no attribute 'SwinTransformer3'"
+
+
+def test_who_only_asks_for_mmengine_does_not_spend_the_patch(run_python):
+    asked = 'import swin_mm, importlib.util; importlib.util.find_spec("mmengine")'
+    assert run_python(f'{asked}; {PATCHED}').split() == ['_WeightsOnlyTorch', 'find_base']
+
+
+def test_an_import_that_succeeds_at_the_second_time_is_patched(run_python, tmp_path):
+    (tmp_path / 'site' / 'addict').mkdir(parents=True)
+    (tmp_path / 'site' / 'addict' / '__init__.py').write_text('raise ImportError("not yet")')
+    code = 'import sys, swin_mm\ntry: import mmengine\nexcept ImportError: sys.path.pop(0 if sys.path[0] else 1)\n'
+    code += 'sys.path = [p for p in sys.path if not p.endswith("site")]; sys.modules.pop("addict", None)\n'
+    code += 'import importlib; importlib.invalidate_caches()\n' + PATCHED
+    assert run_python(code, tmp_path / 'site').split() == ['_WeightsOnlyTorch', 'find_base']
+
+
+def test_another_finder_may_have_mmengine(run_python):
+    """As an editable install or a frozen program does."""
+    finder = (
+        'import sys, swin_mm; from importlib.machinery import PathFinder\n'
+        'class Other:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        '        return REAL(name, path, target) if name == "mmengine" else None\n'
+        'REAL = PathFinder.find_spec\n'
+        'PathFinder.find_spec = lambda name, path=None, target=None: None if name == "mmengine" else '
+        'REAL(name, path, target)\n'
+        'sys.meta_path.append(Other())\n'
+    )
+    assert run_python(finder + PATCHED).split() == ['_WeightsOnlyTorch', 'find_base']
+
+
+ROOMS = [
+    'backbone',
+    'benchmark',
+    'checkpoints',
+    'checkpoints.load',
+    'commands.launch',
+    'compat',
+    'datasets',
+    'detectors',
+]
+ROOMS += ['doctor', 'engine', 'errors', 'inference', 'kernels', 'recipes', 'registry']
+
+
+def test_every_room_can_be_imported_first(run_python):
+    """A circle that only shows at run time: mmengine, once imported, imports what patches it."""
+    code = 'import subprocess, sys\n'
+    code += f'runs = [subprocess.Popen([sys.executable, "-c", "import swin_mm." + r]) for r in {ROOMS[0::2]}]\n'
+    code += 'print(sum(run.wait() for run in runs))\n'
+    code += f'runs = [subprocess.Popen([sys.executable, "-c", "import swin_mm." + r]) for r in {ROOMS[1::2]}]\n'
+    code += 'print(sum(run.wait() for run in runs))\n'
+    assert run_python(code).split() == ['0', '0']

@@ -164,6 +164,9 @@ NODES = TORCHRUN | {'GROUP_WORLD_SIZE': '2', 'GROUP_RANK': '1', 'MASTER_ADDR': '
     [
         ('tools/train.py', {}, 'python tools/train.py'),
         ('swin-mm train', {}, 'swin-mm train'),
+        ('python -m swin_mm train', {}, 'python -m swin_mm train'),
+        ('my tools/train.py', {}, "python 'my tools/train.py'"),
+        ('python -m swin_mm train', TORCHRUN, 'torchrun --nproc_per_node=4 -m swin_mm train'),
         ('tools/train.py', TORCHRUN, 'torchrun --nproc_per_node=4 tools/train.py'),
         ('swin-mm train', TORCHRUN, 'torchrun --nproc_per_node=4 -m swin_mm train'),
         (

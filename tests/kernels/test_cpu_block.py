@@ -124,6 +124,14 @@ def test_a_changed_part_of_a_large_weight_counts(part, dtype):
     assert kept() is not before
 
 
+@torch.no_grad()
+def test_a_table_of_two_blocks_serves_each_with_its_window():
+    x, blocks = torch.randn(1, 9, 9, 16), [make_block((1, 1), window=window) for window in ((3, 5), (5, 3))]
+    blocks[1].attn.relative_position_bias_table = blocks[0].attn.relative_position_bias_table
+    for block in (*blocks, *blocks):
+        torch.testing.assert_close(block(x), by_layers(block, x), rtol=1e-5, atol=1e-5)
+
+
 def test_only_plain_inference_on_the_cpu_takes_this_way():
     x = torch.randn(1, 9, 9, 16)
     assert not fuses(make_block(), x)  # there is a gradient

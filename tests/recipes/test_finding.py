@@ -8,7 +8,15 @@ from mmengine.config import Config
 
 from swin_mm import recipes
 from swin_mm.errors import PreflightError
-from swin_mm.recipes import datasets_in, find_config, known_recipes, settings_within, short_name, type_name
+from swin_mm.recipes import (
+    datasets_in,
+    find_config,
+    known_recipes,
+    move_data_root,
+    settings_within,
+    short_name,
+    type_name,
+)
 
 OFFICIAL = 'mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco'
 
@@ -49,7 +57,8 @@ def test_a_wheel_has_its_recipes_where_mmengine_looks(tmp_path, monkeypatch):
     wheel = tmp_path / '.mim/configs'
     wheel.mkdir(parents=True)
     (wheel / 'mask_rcnn_swin_t.py').touch()
-    monkeypatch.setattr(recipes, '_CLONE', tmp_path / 'site-packages/configs')
+    monkeypatch.setattr(recipes, '_CLONE', tmp_path / 'configs')
+    (tmp_path / 'configs/_base_').mkdir(parents=True)  # somebody else's, beside the package
     monkeypatch.setattr(recipes, '_WHEEL', wheel)
     monkeypatch.chdir(tmp_path)
     assert find_config('mask_rcnn_swin_t') == wheel / 'mask_rcnn_swin_t.py'
@@ -63,6 +72,9 @@ def test_a_wheel_has_its_recipes_where_mmengine_looks(tmp_path, monkeypatch):
         ('configs/upernet_swin_xl.py', 'did you mean upernet_swin_'),
         ('zzz', r'\(`swin-mm recipes` lists them\)'),
         ('', r'config \. was found neither'),
+        ('configs', 'config configs was found neither'),
+        ('~nosuchuser/x.py', 'was found neither'),
+        ('x' * 300, 'was found neither'),
     ],
 )
 def test_a_typo_is_answered_with_the_nearest_names(name, words, tmp_path, monkeypatch):
@@ -107,6 +119,17 @@ train_dataloader = dict(
 """
 
 
+def test_the_data_of_a_config_in_pythons_syntax_are_moved_and_it_can_be_written(tmp_path):
+    (tmp_path / 'base.py').write_text("data_root = 'data/coco/'\n")
+    lines = PYTHON_CONFIG.replace("ann_file='a.json'", "ann_file='data/coco/a.json'")
+    (tmp_path / 'mine.py').write_text(lines)
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    move_data_root(cfg, 'data/coco/again')
+    assert cfg.train_dataloader.dataset.dataset.ann_file == 'data/coco/again/a.json'
+    cfg.dump(tmp_path / 'dumped.py')
+    assert 'mmengine.dataset' in (tmp_path / 'dumped.py').read_text()
+
+
 def test_types_are_read_from_texts_and_classes_alike(tmp_path):
     (tmp_path / 'base.py').write_text('x = 1\n')
     (tmp_path / 'mine.py').write_text(PYTHON_CONFIG)
@@ -121,6 +144,7 @@ def test_types_are_read_from_texts_and_classes_alike(tmp_path):
     assert type_name(inner) == 'CocoDataset'
     assert type_name(cfg.train_dataloader.dataset) == 'RepeatDataset'
     assert type_name(None) == type_name({}) == ''
+    assert type_name(dict(type=7)) == ''
     assert type_name(dict(type='swin_mm.LoadLabels')) == type_name(dict(type='LoadLabels')) == 'LoadLabels'
 
 

@@ -1,5 +1,6 @@
 """The scripts under their old paths: each runs the command of its clone, from anywhere."""
 
+import os
 import subprocess
 import sys
 
@@ -16,9 +17,10 @@ SCRIPTS = {
 }
 
 
-def arguments(command: list[str], folder) -> str:
-    """What ``--help`` lists, without the program's name."""
-    run = subprocess.run([*command, '--help'], cwd=folder, capture_output=True, text=True, check=True)
+def arguments(command: list[str], path) -> str:
+    """What ``--help`` lists, without the program's name; Python looks for packages in ``path`` first."""
+    env = os.environ | {'PYTHONPATH': str(path)}
+    run = subprocess.run([*command, '--help'], cwd=path, env=env, capture_output=True, text=True, check=True)
     return run.stdout.partition('options:')[2]
 
 
