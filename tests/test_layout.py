@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'swin_mm'
-FILE_LINES, FUNCTION_LINES = 250, 60
+FILE_LINES, FUNCTION_LINES = 250, 40
+LONGER = {'backward_queries': 53}  # a kernel of Triton's: its tiles live in one function
 OURS = sorted(path for folder in ('swin_mm', 'tools', 'demo') for path in (ROOT / folder).rglob('*.py'))
 
 # Who may import whom, by floors: nothing imports a higher floor, and rooms of one floor do not import each other, but
@@ -162,7 +163,7 @@ def test_files_and_functions_are_short(path):
     assert len(text.splitlines()) <= FILE_LINES
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno + 1 <= FUNCTION_LINES, node.name
+            assert node.end_lineno - node.lineno + 1 <= LONGER.get(node.name, FUNCTION_LINES), node.name
 
 
 @pytest.mark.parametrize('path', OURS, ids=relative)

@@ -45,6 +45,26 @@ def adapt(
     report.dropped = dict.fromkeys(outside, 'of other parts of the model')
     report.dropped |= {key: 'derived buffer' for key in inside if key.endswith(DERIVED)}
 
+    adapted = _matched(state, target, report, window, first_conv)
+    _check_windows(state)
+    norms = _norms_of_maps(state, target, dialect)
+    report.fresh = list(norms)
+    report.missing = [key for key in target if key not in adapted and key not in norms]
+    report.check(min_loaded)
+    return adapted | norms, report
+
+
+def _matched(
+    state: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    report: Report,
+    window: tuple[int, int],
+    first_conv: str,
+) -> dict[str, Tensor]:
+    """Gives the tensors of the official ``state`` that ``target`` has, resized where need be, and unexpected ones.
+
+    Notes each key in ``report``. Raises CheckpointError for shapes that cannot be resized.
+    """
     adapted, wrong = {}, []
     for key, value in state.items():
         if key not in target:
@@ -65,12 +85,7 @@ def adapt(
 
     if wrong:
         _refuse(wrong, state, target, report)
-    _check_windows(state)
-    norms = _norms_of_maps(state, target, dialect)
-    report.fresh = list(norms)
-    report.missing = [key for key in target if key not in adapted and key not in norms]
-    report.check(min_loaded)
-    return adapted | norms, report
+    return adapted
 
 
 def _grid(own: Mapping[str, Tensor]) -> tuple[int, int] | None:
