@@ -77,9 +77,9 @@ class DrawSegmentation(Hook):
         for sample in outputs:
             name = os.path.basename(sample.img_path)
             file = self.folder and os.path.join(runner.work_dir, runner.timestamp, self.folder, name)
-            picture = mmcv.imread(sample.img_path, channel_order='rgb')
+            image = mmcv.imread(sample.img_path, channel_order='rgb')
             runner.visualizer.add_datasample(
-                name, picture, sample, show=self.show, wait_time=self.wait_time, out_file=file
+                name, image, sample, show=self.show, wait_time=self.wait_time, out_file=file
             )
 
 
