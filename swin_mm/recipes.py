@@ -27,7 +27,7 @@ def known_recipes() -> list[Path]:
 def short_name(path: str | os.PathLike) -> str:
     """Gives what `find_config` takes from any folder: a recipe's bare name, any other config's path."""
     path = Path(path)
-    return path.stem if path.is_relative_to(recipes_folder()) else str(path)
+    return path.stem if path.resolve().is_relative_to(recipes_folder()) else str(path)
 
 
 def find_config(name: str | os.PathLike) -> Path:
