@@ -4,7 +4,7 @@ PyTorch keeps the output of that layer as well. Here the backward pass computes 
 the matrix products that need it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,19 +42,22 @@ def linear_after(before: nn.Module, linear: nn.Linear, x: Tensor) -> Tensor:
     plain = type(before) in (nn.LayerNorm, nn.GELU, nn.Identity) and type(linear) is nn.Linear
     if not plain or not torch.is_grad_enabled():
         return linear(before(x))
-    return _LinearAfter.apply(before, x, linear.weight, linear.bias, *before.parameters())
+    # By name, since FSDP keeps plain tensors in place of parameters during forward and backward passes.
+    parameters = (before.weight, before.bias) if isinstance(before, nn.LayerNorm) else ()
+    return _LinearAfter.apply(before, x, linear.weight, linear.bias, *parameters)
 
 
 class _LinearAfter(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, before: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, *parameters: Tensor
+        ctx: Any, before: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, *parameters: Tensor | None
     ) -> Tensor:
         ctx.save_for_backward(x, weight, *parameters)
         ctx.before, ctx.device = before, x.device.type
         ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
         tokens = x.flatten(0, -2)
-        parts = [_linear(before(part), weight, bias) for part in tokens.split(_tokens_at_once(before, tokens))]
+        step = _tokens_at_once(before, tokens)
+        parts = [_linear(_compute(before, part, parameters), weight, bias) for part in tokens.split(step)]
         return _join_rows(parts).unflatten(0, x.shape[:-1])
 
     @staticmethod
@@ -70,7 +73,7 @@ class _LinearAfter(torch.autograd.Function):
         enabled, dtype = ctx.autocast
         with torch.autocast(ctx.device, dtype, enabled=enabled):
             for part, rows in zip(tokens.split(step), grad.split(step), strict=True):
-                y, backward = _run_again(ctx.before, part)
+                y, backward = _run_again(ctx.before, part, parameters, needed)
                 if weight_needed:
                     grad_weight = _add_weight_gradient(grad_weight, rows, y, weight)
                 if x_needed or any(needed):
@@ -91,21 +94,35 @@ def _tokens_at_once(before: nn.Module, tokens: Tensor) -> int:
     return TOKENS if isinstance(before, nn.GELU) and tokens.device.type == 'cpu' else max(1, len(tokens))
 
 
-def _run_again(before: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, list[Tensor | None]]]]:
-    """``before(x)``, and a function from its gradient to the gradients of ``x`` and of the parameters."""
+def _compute(before: nn.Module, x: Tensor, parameters: Sequence[Tensor | None]) -> Tensor:
+    """``before(x)``, with ``parameters`` in place of those that the module holds now."""
+    if isinstance(before, nn.LayerNorm):
+        weight, bias = parameters
+        return F.layer_norm(x, before.normalized_shape, weight, bias, before.eps)
+    return before(x)
+
+
+def _run_again(
+    before: nn.Module, x: Tensor, parameters: Sequence[Tensor | None], needed: Sequence[bool]
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, list[Tensor | None]]]]:
+    """``before(x)``, and a function from its gradient to the gradients of ``x`` and of the ``needed`` parameters."""
     if isinstance(before, nn.Identity):
         return x, lambda grad: (grad, [])
     if isinstance(before, nn.GELU):
         kind = before.approximate
         return before(x), lambda grad: (torch.ops.aten.gelu_backward(grad, x, approximate=kind), [])
-    wanted = [p for p in before.parameters() if p.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        y = before(x)
+        leaves = [
+            None if p is None else p.detach().requires_grad_(wanted)
+            for p, wanted in zip(parameters, needed, strict=True)
+        ]
+        y = _compute(before, x, leaves)
 
     def backward(grad: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        wanted = [p for p in leaves if p is not None and p.requires_grad]
         found = iter(torch.autograd.grad(y, (x, *wanted), grad))
-        return next(found), [next(found) if p.requires_grad else None for p in before.parameters()]
+        return next(found), [None if p is None or not p.requires_grad else next(found) for p in leaves]
 
     return y.detach(), backward
 

@@ -130,3 +130,15 @@ def test_training_follows_the_reference_kernel():
             losses[-1].append(loss.item())
     assert losses[0][-1] < 0.9 * losses[0][0]
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+def test_parameters_may_be_swapped_for_plain_tensors_between_the_passes():
+    """As FSDP does, which puts views of a gathered tensor in their place."""
+    first, linear = layers('norm')
+    x = torch.randn(5, 6, dtype=torch.float64)
+    wanted = torch.autograd.grad(linear(first(x)).square().sum(), [first.weight, first.bias, linear.weight])
+    weight, bias = first.weight, first.bias
+    loss = linear_after(first, linear, x).square().sum()
+    del first.weight, first.bias
+    first.weight, first.bias = weight.detach(), bias.detach()
+    torch.testing.assert_close(torch.autograd.grad(loss, [weight, bias, linear.weight]), wanted)
