@@ -68,6 +68,24 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], whole: bool = 
             print_log(f'{len(keys)} tensors {text}: {shortlist(keys)}', 'current', logging.WARNING)
 
 
+def check_names(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless ``checkpoint`` holds every tensor of ``model`` under its own name, in its shape.
+
+    A resumed run needs that: `load_weights` renames, reorders and resizes weights, but not the moments of AdamW, which
+    have numbers in place of names. Moments of mmdet's patch merging would fit ours in shape, in another order.
+    """
+    own = model.state_dict()
+    state = _of_model(checkpoint, own)
+    other = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if other:
+        raise CheckpointError(
+            f'the checkpoint is written for another backbone than that of this run: {len(other)} of {len(own)} tensors '
+            f'are not under their names and in their shapes, such as {shortlist(other)}. Its weights can be converted, '
+            'the state of its optimizer cannot. Start a new run from the weights: --cfg-options load_from=FILE instead '
+            'of --resume'
+        )
+
+
 def _of_model(checkpoint: Mapping[str, Any], own: Iterable[str]) -> dict[str, Tensor]:
     """Gives the tensors in ``checkpoint``, under ``backbone.`` if they are of a backbone alone and the model is not."""
     state = {key.removeprefix('module.'): value for key, value in tensors(contents(checkpoint)).items()}

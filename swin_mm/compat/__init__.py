@@ -28,6 +28,7 @@ def install() -> None:
     * ``mmengine_checkpoints`` makes mmengine save what ``torch.load(weights_only=True)`` reads, and load nothing else.
     * ``packages`` replaces ``pkg_resources``, where setuptools has none, in ``_base_ = 'mmdet::...'`` and
       ``mmengine.hub``.
+    * ``fsdp`` lets its FSDPStrategy resume an optimizer.
     * ``recipe_bases`` gives a meaning to ``_base_ = 'swin_mm::NAME.py'``.
     """
     mmcv_ops.install()
@@ -52,8 +53,9 @@ def trust_no_file() -> None:
 
 
 def _patch_mmengine() -> None:
-    from . import mmengine_checkpoints, packages, recipe_bases
+    from . import fsdp, mmengine_checkpoints, packages, recipe_bases
 
+    fsdp.install()
     mmengine_checkpoints.install()
     packages.install()
     recipe_bases.install()

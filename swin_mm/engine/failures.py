@@ -1,11 +1,12 @@
 """Names the cause when a hung data loader, a dead worker process or a dead rank ends a run."""
 
+import contextlib
 import functools
 import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, dataloader
 
 from ..errors import RunError
 from ..registry import HOOKS
+from .around import around_run
 
 SHARED_MEMORY = '/dev/shm'
 DEAD_WORKER = 'DataLoader worker (pid'  # PyTorch's message begins so; in a worker's own errors this text comes later
@@ -44,9 +46,7 @@ class NamedFailures(Hook):
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             if isinstance(loop, BaseLoop):
                 _limit_wait_for_batches(loop, self.loader_timeout)
-                # Always the method of the class, or a second run would wrap the wrapper of the first.
-                run = functools.partial(type(loop).run, loop)
-                loop.run = functools.partial(_run_and_explain, run, loop.dataloader)
+                around_run(self, loop, functools.partial(_explained, loop.dataloader))
 
 
 def explanation(error: RuntimeError, timeout: float) -> str | None:
@@ -85,10 +85,11 @@ def _limit_wait_for_batches(loop: BaseLoop, timeout: float) -> None:
         running._timeout = timeout
 
 
-def _run_and_explain(run: Callable[[], Any], loader: Any) -> Any:
+@contextlib.contextmanager
+def _explained(loader: Any) -> Iterator[None]:
     try:
         try:
-            return run()
+            yield
         except (ConnectionError, EOFError) as error:  # a worker died while its batch was taken over
             if 'Caught' in str(error) or not _was_raised_within_loader(error):
                 raise

@@ -1,5 +1,6 @@
 """Leaves out steps whose loss or gradients are not finite, on every rank, and refuses to save a NaN."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,14 +8,15 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
 from ..errors import RunError, shortlist
 from ..registry import HOOKS
+from .around import around_run
+from .model_wrappers import unwrapped
 
 
 @HOOKS.register_module()
@@ -35,7 +37,7 @@ class FiniteLosses(Hook):
         patience: Steps left out in a row after which the run ends with RunError.
     """
 
-    priority = 'HIGHEST'  # it comes before the hook that logs the losses
+    priority = 'HIGHEST'  # it comes before mmengine's RuntimeInfoHook, which logs the losses
 
     def __init__(self, patience: int = 10):
         if patience < 1:
@@ -44,19 +46,16 @@ class FiniteLosses(Hook):
         self.in_a_row = self.left_out = 0
         self._reason: str | None = None
         self._buffers: list[tuple[Tensor, Tensor]] = []
-        self._step: Callable[..., None] | None = None
+        self._was_left_out = False
 
-    def before_train(self, runner: Runner) -> None:
-        """Puts the checks into the optimizer wrapper. Raises TypeError if there are several optimizers."""
-        wrapper = runner.optim_wrapper
-        if not isinstance(wrapper, OptimWrapper):
-            raise TypeError(f'FiniteLosses needs one OptimWrapper, got {type(wrapper).__name__}: leave the hook out')
-        self._buffers = [(buffer, buffer.clone()) for buffer in runner.model.buffers()]
-        wrapper.update_params = functools.partial(self._update, wrapper)
-        scaler = getattr(wrapper, 'loss_scaler', None)
-        if scaler is None or not scaler.is_enabled():
-            self._step = step = wrapper.step  # mmengine's schedulers have wrapped it to count steps
-            wrapper.step = functools.wraps(step)(functools.partial(self._step_if_finite, wrapper, step))
+    def before_run(self, runner: Runner) -> None:
+        """Puts the checks around the training loop. Raises TypeError if there are several optimizers."""
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        if not isinstance(runner.optim_wrapper, OptimWrapper):
+            name = type(runner.optim_wrapper).__name__
+            raise TypeError(f'FiniteLosses needs one OptimWrapper, got {name}: leave the hook out')
+        around_run(self, runner._train_loop, functools.partial(self._checking, runner))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Copies the buffers, to restore them if this step is left out."""
@@ -66,6 +65,7 @@ class FiniteLosses(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None):
         """Logs a step that was left out, with its images, instead of its losses. Raises RunError after ``patience``."""
         reason, self._reason = self._reason, None
+        self._was_left_out = reason is not None
         if reason is None:
             self.in_a_row = 0
             return
@@ -73,8 +73,6 @@ class FiniteLosses(Hook):
         self.left_out += 1
         losses = [name for name, value in (outputs or {}).items() if not torch.as_tensor(value).isfinite().all()]
         files = shortlist(images_in(data_batch)) or 'pictures without a path'
-        if outputs:
-            outputs.clear()  # one NaN would make a whole window of the log NaN
         # An error on the rank at fault: of the ranks but the first, only errors are shown.
         if losses or reason == 'gradients':
             level, what = logging.ERROR, f'{shortlist(losses) or reason} not finite for {files}'
@@ -88,11 +86,33 @@ class FiniteLosses(Hook):
         if self.in_a_row >= self.patience:
             raise RunError(self._explain_end(runner, what))
 
-    def after_train(self, runner: Runner) -> None:
-        """Takes the checks out of the optimizer wrapper."""
-        del runner.optim_wrapper.update_params
-        if self._step is not None:
-            runner.optim_wrapper.step = self._step
+    @contextlib.contextmanager
+    def _checking(self, runner: Runner) -> Iterator[None]:
+        """Has the optimizer wrapper check each step, and keeps the losses of those left out from the log."""
+        wrapper = runner.optim_wrapper
+        self._buffers = [(buffer, buffer.clone()) for buffer in runner.model.buffers()]
+        patched: list[tuple[Any, str]] = [(wrapper, 'update_params')]
+        wrapper.update_params = functools.partial(self._update, wrapper)
+        scaler = getattr(wrapper, 'loss_scaler', None)
+        step = None
+        if scaler is None or not scaler.is_enabled():
+            step = wrapper.step  # mmengine's schedulers have wrapped it to count steps
+            wrapper.step = functools.wraps(step)(functools.partial(self._step_if_finite, wrapper, step))
+        for hook in runner.hooks:
+            if isinstance(hook, RuntimeInfoHook):
+                hook.after_train_iter = functools.partial(self._log_if_taken, hook.after_train_iter)
+                patched.append((hook, 'after_train_iter'))
+        try:
+            yield
+        finally:
+            for owner, name in patched:
+                delattr(owner, name)
+            if step is not None:
+                wrapper.step = step
+
+    def _log_if_taken(self, log: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        if not self._was_left_out:  # one NaN would make a whole window of the log NaN
+            log(*args, **kwargs)
 
     def _update(self, wrapper: OptimWrapper, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if _is_true_on_all_ranks(loss.detach().isfinite().all()):
@@ -131,13 +151,14 @@ class FiniteCheckpoints(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Raises RunError for such a checkpoint, so that the earlier ones are kept."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
         saved = {key: value for key, value in checkpoint.items() if key == 'optimizer' or key.endswith('state_dict')}
         broken += [name for name, tensor in _float_tensors_in(saved) if tensor.isnan().any()]
-        if broken:
+        # Under FSDP a process sees a part of the weights, and one that went on alone would wait for the others.
+        if not _is_true_on_all_ranks(torch.tensor(not broken)):
             raise RunError(
-                f'a checkpoint must not hold NaN or infinite weights, got {shortlist(broken)} at iteration '
+                f'a checkpoint must not hold NaN or infinite weights, got {shortlist(broken) or "some"} at iteration '
                 f'{runner.iter}: nothing is saved, the checkpoints in {runner.work_dir} are as they were. Go on from '
                 'the last one with a lower learning rate'
             )

@@ -5,6 +5,7 @@ which reads no image. The number of workers that load the batches changes nothin
 """
 
 import contextlib
+import copy
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -110,19 +111,9 @@ def numbered_loader(loader: DataLoader, batches: NumberedBatches) -> DataLoader:
     dataset: Any = loader.dataset
     # PyTorch calls this method, if a data set has it, for a whole batch at once.
     dataset.__getitems__ = partial(_load_batch, dataset)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        prefetch_factor=loader.prefetch_factor,
-        persistent_workers=loader.persistent_workers,
-    )
+    numbered = copy.copy(loader)  # so that it is of the same class, with every setting, whatever they are
+    vars(numbered).update(batch_sampler=batches, _iterator=None)  # PyTorch refuses this as a plain assignment
+    return numbered
 
 
 def _load_batch(dataset: Sequence, batch: Batch) -> list:

@@ -1,11 +1,13 @@
 """Resumes an interrupted run so that it becomes the run that it would have been."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_dist_info
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -13,6 +15,8 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ..errors import PreflightError
 from ..registry import HOOKS
+from .around import around_run
+from .flexible import begin_before_loading
 from .numbered_batches import MODEL, NumberedBatches, batches_after, numbered_loader, seed_everything
 
 
@@ -28,6 +32,8 @@ class ContinuedRun(Hook):
     * Each batch is loaded with random numbers of its own, whichever process loads it.
     * A resumed run counts the batches that were trained on; it does not load them.
 
+    The patience of an ``EarlyStoppingHook`` goes on as well.
+
     A run without a seed draws one, as before, and its checkpoints keep it.
 
     Two things are not restored: the gradients of a half accumulated step, and what a pipeline or a model keeps outside
@@ -42,17 +48,27 @@ class ContinuedRun(Hook):
         self._passed = 0  # batches of the first epoch that were trained on before the interruption
         self._known: dict[str, int] | None = None  # what the checkpoint says about its run
 
+    def before_run(self, runner: Runner) -> None:
+        """Restores the loop after this run, whatever ends it."""
+        if isinstance(runner._train_loop, BaseLoop):
+            around_run(self, runner._train_loop, functools.partial(_restored, runner._train_loop))
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Raises PreflightError if the run to be resumed had another batch size or other data."""
+        if not isinstance(runner, Runner):
+            begin_before_loading(runner)
         if not (runner._resume and isinstance(runner._train_loop, BaseLoop)):
             return
-        self._known = (checkpoint.get('meta') or {}).get('run')
+        meta = checkpoint.get('meta') or {}
+        self._known = meta.get('run')
         if self._known is not None:
             self._check(runner, self._known, run_of(runner))
+        resume_early_stopping(runner, meta.get('early_stopping') or [])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the result of `run_of` as ``meta['run']``."""
+        """Adds the result of `run_of` as ``meta['run']``, and the state of early stopping."""
         checkpoint['meta']['run'] = run_of(runner)
+        checkpoint['meta']['early_stopping'] = early_stopping_of(runner)
 
     def before_train(self, runner: Runner) -> None:
         """Makes the loop begin with the batch that is due."""
@@ -90,10 +106,6 @@ class ContinuedRun(Hook):
         """Seeds every random state of this process."""
         seed_everything(self._seed, get_dist_info()[0], MODEL, runner.iter)
 
-    def after_train(self, runner: Runner) -> None:
-        """Restores the loop."""
-        vars(runner.train_loop).pop('run_iter', None)
-
     def _check(self, runner: Runner, saved: dict[str, int], now: dict[str, int]) -> None:
         by_epoch = isinstance(runner._train_loop, EpochBasedTrainLoop)
         if saved['batch_size'] != now['batch_size']:
@@ -120,12 +132,42 @@ class ContinuedRun(Hook):
             )
 
 
+@contextlib.contextmanager
+def _restored(loop: BaseLoop) -> Iterator[None]:
+    loader = loop.dataloader
+    try:
+        yield
+    finally:
+        loop.dataloader = loader
+        vars(loop).pop('run_iter', None)
+
+
 def run_of(runner: Runner) -> dict[str, int]:
     """Gives what a resume compares: ``processes``, ``batch_size`` of all of them together, ``iterations_per_epoch``."""
     loader: DataLoader = runner.train_dataloader
     batch = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
     processes = runner.world_size
     return dict(processes=processes, batch_size=processes * batch, iterations_per_epoch=len(loader))
+
+
+def early_stopping_of(runner: Runner) -> list[dict]:
+    """Gives what each ``EarlyStoppingHook`` of a run has counted, and whether the run is to end after this epoch."""
+    stop = runner.train_loop.stop_training
+    hooks = _early_stopping_hooks(runner)
+    return [dict(best_score=float(hook.best_score), wait_count=hook.wait_count, stop=stop) for hook in hooks]
+
+
+def resume_early_stopping(runner: Runner, states: list[dict]) -> None:
+    """Lets each ``EarlyStoppingHook`` count on from its state, as `early_stopping_of` gave it."""
+    for hook, state in zip(
+        [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)], states, strict=False
+    ):
+        hook.best_score, hook.wait_count = state['best_score'], state['wait_count']
+        runner.train_loop.stop_training |= state['stop']
+
+
+def _early_stopping_hooks(runner: Runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
 
 def _fresh_batches(runner: Runner, seed: int) -> Any:

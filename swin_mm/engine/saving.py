@@ -1,19 +1,22 @@
 """Saves checkpoints so that the newest is whole, whatever ends the run: a full disk, a kill, a machine crash."""
 
+import contextlib
 import os
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..errors import CheckpointError, PreflightError, megabytes
+from ..errors import CheckpointError
 from ..registry import HOOKS
-from .atomic import NAME, AtomicBackend, free_bytes, remove_partial_files
-from .newest import NOTE, newest_checkpoint, noted_checkpoint
+from .atomic import NAME, AtomicBackend, remove_partial_files
+from .flexible import local_files_written_whole
+from .newest import NOTE, agreed_checkpoint, checkpoint_folders, noted_checkpoint
+from .room import check_room, check_writable, expected_size, outlive_full_disk_in_logging
 
 
 @HOOKS.register_module()
@@ -22,7 +25,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     A file takes its place whole, and older ones are removed only then. If one cannot be written, the log says so,
     training goes on, and the hook tries again at the next one. A run whose last checkpoint was not saved ends with
-    CheckpointError. The file ``last_checkpoint`` holds a path relative to ``work_dir``, so the folder can be moved.
+    CheckpointError. The file ``last_checkpoint`` holds a path, as mmengine writes it; of that only the name counts
+    here, so a run goes on in a folder that was moved or copied.
     """
 
     backend_args: dict | None
@@ -33,12 +37,13 @@ class SafeCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=NAME)
         self.failures: dict[str, str] = {}  # why the last attempt failed, for 'last' and 'best'
+        self._progress: dict[str, int] = {}  # epochs and iterations done, of the checkpoint that is being saved
 
     def before_run(self, runner: Runner) -> None:
         """Starts a resume without a path from the newest whole checkpoint. Raises CheckpointError if all are broken."""
         if not runner._resume or runner._load_from is not None:
             return
-        path, passed_over = newest_checkpoint(runner.work_dir)
+        path, passed_over = agreed_checkpoint(*checkpoint_folders(runner.work_dir, self.out_dir))
         for reason in passed_over:
             runner.logger.warning(f'passed over: {reason}')
         if path is not None:
@@ -51,7 +56,7 @@ class SafeCheckpointHook(CheckpointHook):
         # With these numbers mmengine would remove surplus checkpoints, one of which `last_checkpoint` may still name.
         numbers = runner.message_hub.pop_info('keep_ckpt_ids', [])
         super().before_train(runner)
-        _outlive_full_disk_in_logging(runner)
+        outlive_full_disk_in_logging(runner)
         # A copied folder names the best checkpoints by their paths in the original, where nothing may be removed.
         best = dict(self._best())
         for key, path in best.items():
@@ -67,7 +72,13 @@ class SafeCheckpointHook(CheckpointHook):
             self._write_note(runner, source.name)
             self._remove_surplus(runner, numbers)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
-            self._check_room(runner)
+            # One more than is kept, since the oldest goes after the newest is written. The best hold weights alone.
+            files = self.max_keep_ckpts + 1 - len(getattr(self, 'keep_ckpt_ids', ())) + len(self._best())
+            check_room(runner, self.out_dir, self._expected_size(runner), files, self.max_keep_ckpts)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Says how much of the run is done: mmengine's FlexibleRunner writes the end of an epoch in any case."""
+        checkpoint['meta'].update(self._progress)
 
     def after_train(self, runner: Runner) -> None:
         """Raises CheckpointError if the last checkpoint, or the last best one, was not saved."""
@@ -84,17 +95,18 @@ class SafeCheckpointHook(CheckpointHook):
         ``meta`` holds how many ``epoch`` and ``iter`` are done. Every process must call it; the main one writes.
         """
         try:
-            runner.save_checkpoint(
-                self.out_dir,
-                filename,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-                **self.args,
-            )
+            with self._writing(meta):
+                runner.save_checkpoint(
+                    self.out_dir,
+                    filename,
+                    self.file_client_args,
+                    save_optimizer=self.save_optimizer,
+                    save_param_scheduler=self.save_param_scheduler,
+                    meta=dict(meta),
+                    by_epoch=self.by_epoch,
+                    backend_args=self.backend_args,
+                    **self.args,
+                )
             self._write_note(runner, filename)
         except OSError as error:
             self._say_failed(runner, 'last', error)
@@ -119,9 +131,9 @@ class SafeCheckpointHook(CheckpointHook):
     def _write_note(self, runner: Runner, filename: str) -> None:
         if is_main_process():
             path = self.file_backend.join_path(self.out_dir, filename)
-            local = isinstance(self.file_backend, LocalBackend)
-            name = os.path.relpath(path, runner.work_dir) if local else path
-            AtomicBackend().put_text(name, os.path.join(runner.work_dir, NOTE))
+            if isinstance(self.file_backend, LocalBackend):
+                path = os.path.abspath(path)  # mmengine's own resume opens it, from whatever directory
+            AtomicBackend().put_text(path, os.path.join(runner.work_dir, NOTE))
 
     def _remove_surplus(self, runner: Runner, numbers: list[int]) -> None:
         if self.max_keep_ckpts > 0:
@@ -143,7 +155,8 @@ class SafeCheckpointHook(CheckpointHook):
         former, known = dict(self._best()), dict(runner.message_hub.runtime_info)
         self._set_best(dict.fromkeys(former))
         try:
-            super()._save_best_checkpoint(runner, metrics)
+            with self._writing(dict(epoch=runner.epoch, iter=runner.iter)):
+                super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
             for key in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
                 runner.message_hub.pop_info(key)
@@ -192,59 +205,25 @@ class SafeCheckpointHook(CheckpointHook):
             'at the next one'
         )
 
+    @contextlib.contextmanager
+    def _writing(self, progress: dict[str, int]) -> Iterator[None]:
+        atomic = self.backend_args == dict(backend=NAME)
+        self._progress = progress
+        try:
+            with local_files_written_whole() if atomic else contextlib.nullcontext():
+                yield
+        finally:
+            self._progress = {}
+
+    def _noted(self, runner: Runner) -> Path | None:
+        return noted_checkpoint(runner.work_dir, self.out_dir)
+
     def _newest_text(self, runner: Runner) -> str:
-        noted = noted_checkpoint(runner.work_dir)
+        noted = self._noted(runner)
         return f'The newest whole one is {noted}' if noted else 'There is none yet'
 
-    def _check_room(self, runner: Runner) -> None:
-        free, size = free_bytes(self.out_dir), self._expected_size(runner)
-        if free is None:
-            return
-        if free < size:
-            raise PreflightError(
-                f'{self.out_dir} has {megabytes(free)} free, a checkpoint needs about {megabytes(size)}: make room, or '
-                'choose another folder with --work-dir'
-            )
-        # One more than is kept, since the oldest goes after the newest is written. The best hold weights alone.
-        files = self.max_keep_ckpts + 1 - len(getattr(self, 'keep_ckpt_ids', ())) + len(self._best())
-        if self.max_keep_ckpts > 0 and free < files * size:
-            runner.logger.warning(
-                f'{self.out_dir} has {megabytes(free)} free, this run will need up to {megabytes(files * size)} for '
-                f'{files} more checkpoints: the disk may get full (max_keep_ckpts={self.max_keep_ckpts})'
-            )
-
     def _expected_size(self, runner: Runner) -> int:
-        """Gives the bytes of the last checkpoint, or else counts the tensors, with two moments as AdamW has them."""
-        noted = noted_checkpoint(runner.work_dir)
+        noted = self._noted(runner)
         if runner._resume and noted and noted.is_file():
             return noted.stat().st_size
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        tensors = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-        moments = 2 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-        return tensors + moments if self.save_optimizer else tensors
-
-
-def _outlive_full_disk_in_logging(runner: Runner) -> None:
-    """Turns errors of writing losses into warnings: else a full disk would end the run, with weights not saved."""
-    write = runner.visualizer.add_scalars
-
-    def add_scalars(*args, **kwargs) -> None:
-        try:
-            write(*args, **kwargs)
-        except OSError as error:
-            runner.logger.warning(f'losses and metrics were not written to a file: {error}')
-
-    if 'add_scalars' not in vars(runner.visualizer):  # the visualizer outlives a run, and is wrapped once
-        runner.visualizer.add_scalars = add_scalars
-
-
-def check_writable(folder: str | os.PathLike) -> None:
-    """Raises PreflightError if no file can be written in ``folder``; makes the folder if need be."""
-    probe = os.path.join(folder, '.writable')
-    try:
-        AtomicBackend().put(b'0', probe)
-        os.remove(probe)
-    except OSError as error:
-        raise PreflightError(
-            f'checkpoints cannot be written to {folder}: {error.strerror}. Choose another folder with --work-dir'
-        ) from error
+        return expected_size(runner.model, runner.world_size, self.save_optimizer)

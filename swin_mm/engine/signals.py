@@ -1,11 +1,14 @@
 """Ends a training on SIGTERM, SIGUSR1 or Ctrl-C at a place from which it can go on."""
 
+import bisect
+import contextlib
 import os
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,15 +18,18 @@ import torch
 from mmengine.dist import all_reduce, barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 
 from ..errors import CheckpointError
 from ..registry import HOOKS
+from .around import around_run
 from .newest import noted_checkpoint
 from .saving import SafeCheckpointHook
 
 SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT')
 FILE = 'interrupted.pth'  # always this name: the next interruption overwrites it, the end of the run deletes it
+# A second SIGTERM within these seconds is a copy of the first: torchrun passes on what its process group gets as well.
+COPIES = 5.0
 
 
 class Stopped(SystemExit):
@@ -34,11 +40,13 @@ class Stopped(SystemExit):
 class StopOnSignal(Hook):
     """Ends a training after the current step, when any rank gets SIGTERM, SIGUSR1 or Ctrl-C.
 
-    The state is saved in ``interrupted.pth``, and the log says how to go on. The program ends with exit status 0, by
-    `Stopped`, a ``SystemExit``. A second Ctrl-C ends it at once and saves nothing.
+    The state is saved in ``interrupted.pth``, and the log says how to go on. The other hooks end as after a training
+    (``after_train``, ``after_run``). The program ends with exit status 0, by `Stopped`, a ``SystemExit``. A second
+    Ctrl-C, or a second SIGTERM more than 5 seconds after the first, ends it at once and saves nothing.
 
     With accumulated gradients, a step ends where the weights are updated. A validation is finished first, since
-    averaged weights may be in the model's place. A signal that the program ignores stays ignored.
+    averaged weights may be in the model's place; so is one that is due after the step, once the step is saved. A signal
+    that the program ignores stays ignored.
 
     To agree, the ranks reduce one number after every iteration.
     """
@@ -47,9 +55,15 @@ class StopOnSignal(Hook):
 
     def __init__(self) -> None:
         self._received = 0
+        self._received_at = 0.0  # seconds, by `time.monotonic`
         self._previous: dict[int, Any] = {}
         self._training = False
         self._saver: SafeCheckpointHook  # from `before_train` on
+
+    def before_run(self, runner: Runner) -> None:
+        """Gives the signals back after this run, whatever ends it."""
+        if isinstance(runner._train_loop, BaseLoop):
+            around_run(self, runner._train_loop, partial(self._ending, runner))
 
     def before_train(self, runner: Runner) -> None:
         """Takes over the signals, in the main thread of a program only: elsewhere Python cannot."""
@@ -70,10 +84,17 @@ class StopOnSignal(Hook):
             if loader is not None:
                 loader.worker_init_fn = partial(_outlive_signals, loader.worker_init_fn)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Lets a saver that is not among the hooks of the run, as in a user's own config, add to its checkpoint."""
+        if self._saver not in runner.hooks:
+            self._saver.before_save_checkpoint(runner, checkpoint)
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None):
         """Saves and raises Stopped, on all ranks, if any rank received a signal."""
-        if not _is_accumulating(runner):
-            self._stop_if_received(runner, runner.iter + 1)
+        if not _is_accumulating(runner) and self._save_if_received(runner, runner.iter + 1):
+            if not _validates_next(runner):
+                raise Stopped(0)
+            runner.logger.warning('the run stops after the validation that is due')
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Logs that a received signal takes effect after this validation."""
@@ -83,45 +104,71 @@ class StopOnSignal(Hook):
 
     def after_val(self, runner: Runner) -> None:
         """Saves and raises Stopped, on all ranks, if any rank received a signal during a training."""
-        if self._training:
-            self._stop_if_received(runner, runner.iter)
+        if self._training and self._save_if_received(runner, runner.iter):
+            raise Stopped(0)
 
     def after_train(self, runner: Runner) -> None:
-        """Gives the signals back, and deletes the file that an earlier interruption saved."""
-        self._give_back()
+        """Deletes the file that an earlier interruption saved, unless this run was interrupted as well."""
         file = Path(self._saver.out_dir, FILE)
-        if is_main_process() and noted_checkpoint(runner.work_dir) != file:
+        if is_main_process() and noted_checkpoint(runner.work_dir, self._saver.out_dir) != file:
             file.unlink(missing_ok=True)  # a local file only: a storage backend keeps its own
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         # No more than this: the program may be anywhere, even in the middle of writing its log.
+        now, first = time.monotonic(), not self._received
+        if first:
+            self._received_at = now
+        elif number == signal.SIGTERM and now - self._received_at > COPIES:
+            signal.signal(number, self._previous[number])
+            signal.raise_signal(number)
         self._received = number
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])
 
-    def _give_back(self) -> None:
-        self._training = False
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+    @contextlib.contextmanager
+    def _ending(self, runner: Runner) -> Iterator[None]:
+        try:
+            yield
+        except Stopped:
+            for name in ('after_train', 'after_run'):  # they close TensorBoard's files, and W&B's run
+                runner.call_hook(name)
+            raise
+        finally:
+            self._training = False
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            self._previous.clear()
 
-    def _stop_if_received(self, runner: Runner, iteration: int) -> None:
+    def _save_if_received(self, runner: Runner, iteration: int) -> bool:
+        """Saves and says True, on all ranks, if any rank received a signal. Raises CheckpointError if it cannot."""
         received = torch.tensor(self._received)
         all_reduce(received, 'max')
         if not received:
-            return
+            return False
         name = signal.Signals(int(received)).name
         runner.logger.warning(f'{name}: saving at iteration {iteration}')
         saved = self._saver.save(runner, FILE, meta=dict(epoch=runner.epoch, iter=iteration))
         barrier()  # until the main process has saved
-        self._give_back()
         if not saved:
             raise CheckpointError(
                 f'{name} ended the run at iteration {iteration}, and {FILE} was not saved: see the log'
             )
         file = os.path.join(self._saver.out_dir, FILE)
         runner.logger.warning(f'{name}: saved {file}. Go on with: {resume_command(sys.argv)}')
-        raise Stopped(0)
+        return True
+
+
+def _validates_next(runner: Runner) -> bool:
+    """Whether the loop validates before the next step. Otherwise a resumed run would begin after that validation.
+
+    A loop of epochs validates after an epoch, and a run that was stopped before its end goes on with that end.
+    """
+    loop = runner.train_loop
+    if runner._val_loop is None or not isinstance(loop, IterBasedTrainLoop):
+        return False
+    done = loop.iter + 1
+    interval = loop.dynamic_intervals[bisect.bisect(loop.dynamic_milestones, done + 1) - 1]
+    return done >= loop.val_begin and (done % interval == 0 or done == loop.max_iters)
 
 
 def resume_command(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:

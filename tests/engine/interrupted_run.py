@@ -30,6 +30,9 @@ class Pictures:
         self.reads = Path(reads)
         self.metainfo = dict(classes=('a', 'b'))
 
+    def full_init(self) -> None:
+        """mmengine's wrappers of data sets ask for it."""
+
     def __len__(self) -> int:
         return PICTURES
 
@@ -99,14 +102,16 @@ def config(work_dir: Path, by_epoch: bool = True, workers: int = 0, **changes: A
     )
 
 
-def train(settings: dict, hooks: tuple[Hook, ...] = (), resume: str | None = None) -> Runner:
-    """The runner after its training, which went on from the checkpoint ``resume`` if there is one."""
+def train(
+    settings: dict, hooks: tuple[Hook, ...] = (), resume: str | bool | None = None, runner_class: type = Runner
+) -> Runner:
+    """The runner after its training, which went on from the checkpoint ``resume``, or from the newest one if True."""
     cfg = Config(settings)
     settings = {key: value for key, value in settings.items() if key != 'model_wrapper_cfg'}  # read from the config
     torch.manual_seed(0)  # equal weights, whatever seed the run draws
-    runner = Runner(
-        model=Classifier(), cfg=cfg, experiment_name=uuid.uuid4().hex, resume=resume is not None, load_from=resume,
-        **settings,
+    runner = runner_class(
+        model=Classifier(), cfg=cfg, experiment_name=uuid.uuid4().hex, resume=bool(resume),
+        load_from=resume if isinstance(resume, str) else None, **settings,
     )  # fmt: skip
     for hook in hooks:
         runner.register_hook(hook)
@@ -114,18 +119,21 @@ def train(settings: dict, hooks: tuple[Hook, ...] = (), resume: str | None = Non
     return runner
 
 
-def interrupted(settings: dict, at: int, number: int = signal.SIGTERM, resume: str | None = None) -> str:
-    """The checkpoint of a training that gets a signal in iteration ``at``."""
+def interrupted(
+    settings: dict, at: int, number: int = signal.SIGTERM, resume: str | None = None, **options: Any
+) -> str:
+    """The checkpoint of a training that gets a signal in iteration ``at``; ``options`` are those of `train`."""
     with pytest.raises(SystemExit) as end:
-        train(settings, (Receives(at, number),), resume)
+        train(settings, (Receives(at, number),), resume, **options)
     assert end.value.code == 0
     return str(Path(settings['work_dir'], 'interrupted.pth'))
 
 
 def outcome(runner: Runner) -> dict[str, torch.Tensor]:
     """Everything that a training changes: weights, averages, optimizer and schedules."""
-    (ema,) = (hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))
-    found = {**runner.model.state_dict(), **{f'ema.{key}': value for key, value in ema.state_dict().items()}}
+    averages = [hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')]
+    found = dict(runner.model.state_dict())
+    found |= {f'ema.{key}': value for model in averages for key, value in model.state_dict().items()}
     optimizer = runner.optim_wrapper.optimizer.state_dict()
     for i, state in optimizer['state'].items():
         found |= {f'{i}.{key}': torch.as_tensor(value) for key, value in state.items()}

@@ -183,7 +183,22 @@ def test_arguments_are_checked(tmp_path):
     runner = train(tmp_path, None)
     runner.optim_wrapper = object()
     with pytest.raises(TypeError, match='needs one OptimWrapper, got object'):
-        FiniteLosses().before_train(runner)
+        FiniteLosses().before_run(runner)
+
+
+def test_other_hooks_see_the_losses_of_a_step_that_is_left_out(tmp_path):
+    """mmdet's CheckInvalidLossHook looks for one named ``loss``."""
+
+    class Sees(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen.append(float(outputs['loss']))
+
+    seen = []
+    runner = train(tmp_path, None, NAN, None, custom_hooks=[Sees()])
+    assert [value == value for value in seen] == [True, False, True]
+    logged, _ = runner.message_hub.get_scalar('train/loss').data
+    assert len(logged) == 2
+    assert all(math.isfinite(value) for value in logged)
 
 
 def test_wrapper_is_left_as_it_was(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from kill_run import make_runner
 
-from swin_mm.engine.newest import newest_checkpoint
+from swin_mm.engine.newest import checkpoint_folders, newest_checkpoint
 from swin_mm.errors import CheckpointError
+
+pytestmark = pytest.mark.usefixtures('quick_runner')
 
 
 def make_checkpoints(folder: Path, *filenames: str) -> None:
@@ -70,6 +72,28 @@ def test_which_checkpoint_is_the_newest(tmp_path, files, note, found):
     assert newest_checkpoint(tmp_path)[0] == tmp_path / found
 
 
+def test_a_copy_never_goes_on_from_the_original(tmp_path):
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    for folder in (original, copy):
+        folder.mkdir()
+        make_checkpoints(folder, 'epoch_1.pth', 'epoch_2.pth')
+        (folder / 'last_checkpoint').write_text(f'{original}/epoch_2.pth')
+    assert newest_checkpoint(copy) == (copy / 'epoch_2.pth', [])
+    (copy / 'epoch_2.pth').unlink()
+    assert newest_checkpoint(copy) == (copy / 'epoch_1.pth', [f'{copy}/epoch_2.pth is not there'])
+
+
+def test_checkpoints_that_are_kept_elsewhere_are_found(tmp_path):
+    run, elsewhere = checkpoint_folders(tmp_path / 'run', tmp_path / 'out')
+    assert (run, elsewhere) == (tmp_path / 'run', tmp_path / 'out/run')
+    for folder in (run, elsewhere):
+        folder.mkdir(parents=True)
+    make_checkpoints(elsewhere, 'epoch_1.pth', 'epoch_2.pth')
+    (run / 'last_checkpoint').write_text('epoch_1.pth')
+    assert newest_checkpoint(run, elsewhere) == (elsewhere / 'epoch_1.pth', [])
+    assert checkpoint_folders(run, None) == checkpoint_folders(run, 's3://bucket') == [run]
+
+
 def test_a_checkpoint_that_a_kill_kept_from_being_noted_is_the_newest(tmp_path):
     make_checkpoints(tmp_path, 'epoch_2.pth', 'epoch_1.pth', 'epoch_3.pth')
     (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
@@ -79,8 +103,7 @@ def test_a_checkpoint_that_a_kill_kept_from_being_noted_is_the_newest(tmp_path):
     assert newest_checkpoint(tmp_path)[0] == tmp_path / 'epoch_3.pth'
 
 
-def test_a_resume_takes_the_newest_whole_one_or_is_refused(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr('mmengine.runner.Runner._log_env', lambda *_: None)  # asks compilers for their versions
+def test_a_resume_takes_the_newest_whole_one_or_is_refused(tmp_path, capfd):
     make_runner(tmp_path / 'run', 2).train()
     damage(tmp_path / 'run' / 'epoch_2.pth', 'half')
     run = make_runner(tmp_path / 'run', 1, resume=True, log_level='WARNING')

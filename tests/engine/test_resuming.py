@@ -6,21 +6,22 @@ import random
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from interrupted_run import PICTURES, config, differing, interrupted, outcome, reads, train, uninterrupted
-from mmengine.config import Config
+from interrupted_run import PICTURES, Pictures, config, differing, interrupted, outcome, reads, train, uninterrupted
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from swin_mm.commands import train as train_command
-from swin_mm.engine.numbered_batches import NumberedBatches, numbers_of, seed_everything
+from swin_mm.engine.numbered_batches import NumberedBatches, numbered_loader, numbers_of, seed_everything
 from swin_mm.errors import PreflightError
 
+pytestmark = pytest.mark.usefixtures('quick_runner')
 BATCHES = 15  # of two pictures each
 
 
@@ -60,6 +61,19 @@ def test_loop_of_iterations_keeps_one_set_of_workers(tmp_path):
 
     train(settings(tmp_path, by_epoch=False, workers=2), (Counts(),))
     assert counts == [2] * BATCHES
+
+
+def test_a_loader_keeps_its_class_and_settings():
+    class Loader(DataLoader):
+        pass
+
+    loader = Loader(Pictures('/dev/null'), batch_size=3, drop_last=True, in_order=False)
+    numbered = numbered_loader(loader, NumberedBatches(loader.batch_sampler, 0, 0))
+    assert type(numbered) is Loader
+    assert {key: value for key, value in vars(numbered).items() if value is not vars(loader)[key]} == dict(
+        batch_sampler=numbered.batch_sampler
+    )
+    assert [len(batch['label']) for batch in numbered] == [3, 3, 3]
 
 
 @pytest.mark.parametrize('by_epoch', [True, False], ids=['epochs', 'iterations'])
@@ -160,21 +174,23 @@ def test_other_processes_and_data_of_a_run_without_epochs_are_said(tmp_path):
 def test_newest_checkpoint_that_is_broken_gives_way_to_the_one_before(tmp_path):
     """What tools/train.py --resume does; nothing starts over by itself."""
     choose = train_command._choose_checkpoint
-    cfg = Config(dict(resume=True, work_dir=str(tmp_path)))
-    assert choose(cfg) == [f'NOTHING TO RESUME in {tmp_path}: training starts from the beginning']
+    runner = SimpleNamespace(_resume=True, _load_from=None, work_dir=str(tmp_path), hooks=[])
+    assert choose(runner) == [f'NOTHING TO RESUME in {tmp_path}: training starts from the beginning']
+    assert not runner._resume
+    runner._resume = True
     torch.save(dict(meta={}, message_hub={}, state_dict={}), tmp_path / 'epoch_1.pth')
     content = (tmp_path / 'epoch_1.pth').read_bytes()
     (tmp_path / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
     (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
-    fault, choice = choose(cfg)
+    fault, choice = choose(runner)
     assert 'epoch_2.pth' in fault
     assert choice == f'so the run goes on from {tmp_path / "epoch_1.pth"}'
-    assert cfg.load_from == str(tmp_path / 'epoch_1.pth')
+    assert runner._load_from == str(tmp_path / 'epoch_1.pth')
 
-    cfg.load_from = None
+    runner._load_from = None
     (tmp_path / 'epoch_1.pth').write_bytes(b'')
     with pytest.raises(PreflightError, match=r'(?s)no checkpoint in .* can be resumed:\n .*epoch_2\.pth.*epoch_1\.pth'):
-        choose(cfg)
+        choose(runner)
 
 
 def samplers():

@@ -10,9 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from interrupted_run import config, interrupted, train
 from kill_run import make_runner, state
-from mmengine.fileio import LocalBackend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
 
 from swin_mm.engine import atomic
 from swin_mm.engine.atomic import AtomicBackend
@@ -20,6 +23,7 @@ from swin_mm.engine.newest import newest_checkpoint
 from swin_mm.engine.saving import SafeCheckpointHook
 from swin_mm.errors import CheckpointError, PreflightError
 
+pytestmark = pytest.mark.usefixtures('quick_runner')
 WIDTH = 64
 LIMIT = 30_000  # bytes: more than a log, less than a checkpoint of this width
 
@@ -64,9 +68,8 @@ def _no_limit():
 
 
 @pytest.fixture
-def runner(tmp_path, monkeypatch):
+def runner(tmp_path):
     """Makes a run of some epochs in ``tmp_path/run``."""
-    monkeypatch.setattr('mmengine.runner.Runner._log_env', lambda *_: None)  # asks compilers for their versions
 
     def make(epochs: int, *hooks: Hook, folder: str = 'run', **settings):
         return make_runner(tmp_path / folder, epochs, WIDTH, hooks, **settings)
@@ -148,7 +151,7 @@ def test_older_checkpoints_go_when_the_new_one_is_whole(runner, tmp_path, monkey
 def test_a_moved_or_copied_run_goes_on(runner, tmp_path):
     runner(2).train()
     original = tmp_path / 'run'
-    assert (original / 'last_checkpoint').read_text() == 'epoch_2.pth'
+    assert (original / 'last_checkpoint').read_text() == str(original / 'epoch_2.pth'), 'as mmengine writes it'
     before = names(original)
     shutil.copytree(original, tmp_path / 'copy')
     (tmp_path / 'copy' / '.epoch_3.pth.0a.partial').touch()
@@ -171,7 +174,7 @@ def test_the_note_never_names_what_is_removed(runner, tmp_path):
         runner(3, Full(3), resume=True, checkpoint=kept).train()
     assert not (folder / 'epoch_1.pth').exists()
     assert newest_checkpoint(folder) == (folder / 'epoch_2.pth', [])
-    assert (folder / 'last_checkpoint').read_text() == 'epoch_2.pth'
+    assert (folder / 'last_checkpoint').read_text() == str(folder / 'epoch_2.pth')
 
 
 def test_a_resume_from_elsewhere_removes_nothing(runner, tmp_path):
@@ -243,6 +246,33 @@ def test_a_disk_without_room_is_found_before_the_first_step(runner, tmp_path, mo
     hook.before_train(run)
     said = capfd.readouterr().out
     assert 'this run will need up to 0.20 MB for 4 more checkpoints: the disk may get full (max_keep_ckpts=2)' in said
+
+
+def test_the_strategies_of_a_flexible_runner_write_whole_files_too(tmp_path, monkeypatch):
+    written, put = [], AtomicBackend.put
+    monkeypatch.setattr(AtomicBackend, 'put', lambda self, obj, path: (written.append(str(path)), put(self, obj, path)))
+    train(config(tmp_path), runner_class=FlexibleRunner)
+    assert {str(tmp_path / f'epoch_{epoch}.pth') for epoch in (1, 2, 3)} <= set(written)
+    assert type(get_file_backend('a.pth')) is LocalBackend, 'other files of the program are written as before'
+
+
+@pytest.mark.parametrize('runner_class', [Runner, FlexibleRunner])
+def test_mmengine_finds_the_note_of_an_interruption(tmp_path, monkeypatch, runner_class):
+    """In a config with mmengine's own hook for checkpoints, and from another directory."""
+    settings = config(tmp_path / 'run')
+    settings['default_hooks'] = dict(checkpoint=dict(type='CheckpointHook', interval=5))
+    (tmp_path / 'run').mkdir()
+    interrupted(settings, at=6, runner_class=runner_class)
+    (tmp_path / 'interrupted.pth').write_bytes(b'of somebody else')
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    class First(Hook):
+        def before_train(self, runner):
+            seen.append(runner.iter)
+
+    assert train(settings, (First(),), resume=True, runner_class=runner_class).iter == 15
+    assert seen == [7]
 
 
 def test_other_storage_is_left_to_mmengine():

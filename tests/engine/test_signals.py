@@ -23,6 +23,7 @@ from swin_mm.engine import signals
 from swin_mm.engine.newest import newest_checkpoint
 from swin_mm.errors import CheckpointError
 
+pytestmark = pytest.mark.usefixtures('quick_runner')
 FORK = multiprocessing.get_context('fork')
 
 
@@ -69,6 +70,67 @@ def test_second_ctrl_c_ends_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path), (Twice(2, signal.SIGINT),))
     assert not list(tmp_path.glob('*.pth'))
+
+
+class Raises(Exception):
+    """What the program's own handler of SIGTERM does."""
+
+
+@pytest.mark.parametrize('copies', [0.0, 60.0])
+def test_second_sigterm_ends_at_once_unless_it_is_a_copy(tmp_path, monkeypatch, copies):
+    class Twice(Receives):
+        def before_train_iter(self, *args, **kwargs):
+            for _ in range(2):
+                super().before_train_iter(*args, **kwargs)
+                time.sleep(0.1)
+
+    def handler(number, frame):
+        raise Raises
+
+    monkeypatch.setattr(signals, 'COPIES', copies)
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(signals.Stopped if copies else Raises):
+            train(config(tmp_path), (Twice(2, signal.SIGTERM),))
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert bool(list(tmp_path.glob('interrupted.pth'))) == bool(copies)
+
+
+def test_a_training_that_fails_gives_everything_back(tmp_path):
+    class Fails(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 2:
+                found.append(runner)
+                raise ZeroDivisionError
+
+    found = []
+    before = [signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
+    settings = config(tmp_path)
+    settings['custom_hooks'] += [dict(type='swin_mm.FiniteLosses')]
+    with pytest.raises(ZeroDivisionError):
+        train(settings, (Fails(),))
+    assert [signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == before
+    (runner,) = found
+    assert 'update_params' not in vars(runner.optim_wrapper)
+    assert 'run_iter' not in vars(runner.train_loop)
+    assert not any('after_train_iter' in vars(hook) for hook in runner.hooks)
+
+
+def test_an_interruption_ends_the_other_hooks_as_well(tmp_path):
+    class Ends(Hook):
+        def after_train(self, runner):
+            ended.append('train')
+
+        def after_run(self, runner):
+            ended.append('run')
+
+    ended = []
+    with pytest.raises(signals.Stopped):
+        train(config(tmp_path), (Ends(), Receives(2, signal.SIGTERM)))
+    assert ended == ['train', 'run']
+    assert (tmp_path / 'interrupted.pth').exists()
 
 
 def test_signal_that_is_ignored_stays_ignored(tmp_path):

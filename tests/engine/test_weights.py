@@ -94,6 +94,22 @@ def test_going_on_needs_every_tensor(run, tiny):
         run('train', '--resume', tiny.checkpoint, options=THREE)
 
 
+def test_going_on_in_another_dialect_is_refused(run, resaved):
+    """The moments of mmdet's patch merging have the shape of ours, in another order."""
+
+    def as_mmdet(loaded):
+        state = loaded['state_dict']
+        own = {key[9:]: state.pop(key) for key in list(state) if key.startswith('backbone.')}
+        loaded['state_dict'] |= {f'backbone.{key}': value for key, value in from_official(own, 'mmdet').items()}
+
+    changed = resaved(as_mmdet)
+    with pytest.raises(
+        CheckpointError, match=r'changed\.pth: .* for another backbone .* load_from=FILE instead of --r'
+    ):
+        run('train', '--resume', changed)
+    run('train', options=(f'load_from={changed}', *NO_VAL))
+
+
 @pytest.mark.parametrize('dialect', ['official', 'timm'])
 def test_a_training_starts_from_a_backbone_alone(run, tiny, tmp_path, dialect):
     arch = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
