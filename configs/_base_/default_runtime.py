@@ -14,10 +14,8 @@ default_hooks = dict(
     failures=dict(type='swin_mm.NamedFailures', loader_timeout=600),
     continued=dict(type='swin_mm.ContinuedRun'),
     stop=dict(type='swin_mm.StopOnSignal'),
+    weights=dict(type='swin_mm.CheckedWeights'),  # what does not fit a checkpoint is refused or said
 )
-
-# What does not fit a checkpoint is refused or said: swin_mm/engine/.
-custom_hooks = [dict(type='swin_mm.CheckedWeights')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

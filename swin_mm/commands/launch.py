@@ -9,15 +9,17 @@ import os
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 from .. import compat
-from ..engine.weights import CheckedWeights
-from ..recipes import find_config, move_data_root, settings_within, type_name
+from ..recipes import find_config, move_data_root, type_name
 
 compat.trust_no_file()
 
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 CONFIG_HELP = 'config file, or the name of a recipe (`swin-mm recipes` lists them)'
 
 
@@ -56,29 +58,35 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``, which loads no checkpoint in part without a word: see `CheckedWeights`.
+def add_hooks(cfg: Config, **hooks: str) -> None:
+    """Adds each hook of ours, KEY='NAME', to ``default_hooks`` of ``cfg``, unless the key or the hook is there.
 
-    Synchronised batch norms become plain ones where there is nothing to synchronise or no GPU, which they need.
+    A key that is there counts whatever it holds: ``default_hooks.KEY=None`` leaves the hook out, where mmengine knows
+    None for its own hooks only.
     """
-    if cfg.launcher == 'pytorch' and get_device() == 'cpu':
+    chosen = cfg.setdefault('default_hooks', {})
+    present = {type_name(hook) for hook in [*chosen.values(), *(cfg.get('custom_hooks') or [])] if hook}
+    for key, name in hooks.items():
+        if key not in chosen and name not in present:
+            chosen[key] = dict(type=f'swin_mm.{name}')
+    for key in [key for key, hook in chosen.items() if hook is None and key not in MMENGINE_HOOKS]:
+        del chosen[key]
+
+
+def build_runner(cfg: Config, **hooks: str) -> Runner:
+    """The runner of ``cfg`` with ``hooks`` as in `add_hooks`, and with `CheckedWeights`.
+
+    Processes without GPUs get plain batch norms in place of synchronised ones, which need them; the config keeps those.
+    mmengine does the same for one process.
+    """
+    add_hooks(cfg, weights='CheckedWeights', **hooks)
+    without_gpus = cfg.launcher != 'none' and get_device() == 'cpu'
+    if without_gpus and cfg.launcher == 'pytorch':
         _use_gloo(cfg)
-    plain = (cfg.launcher == 'none' or get_device() == 'cpu') and _use_plain_batch_norm(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if plain:
-        runner.logger.info('SyncBN is BN in this run, which has one process or no GPU: the same weights, same names')
-    if not any(isinstance(hook, CheckedWeights) for hook in runner.hooks):
-        runner.register_hook(CheckedWeights())
+    if without_gpus and isinstance(runner.model, nn.Module):  # FlexibleRunner builds its model later
+        runner.model = revert_sync_batchnorm(runner.model)
     return runner
-
-
-def _use_plain_batch_norm(cfg: Config) -> bool:
-    """Whether there was a SyncBN; mmcv names the parameters of both kinds alike."""
-    parts = (part for _, part in settings_within(cfg.get('model') or {}, 'model'))
-    norms = [part for part in parts if type_name(part) in ('SyncBN', 'SyncBatchNorm')]
-    for norm in norms:
-        norm['type'] = 'BN'
-    return bool(norms)
 
 
 def _use_gloo(cfg: Config) -> None:

@@ -1,16 +1,13 @@
 """Trains the model of a config: flags as in mmdet 3.3's tools/train.py, for detection and segmentation."""
 
-import os
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from ..engine.newest import newest_checkpoint
+from ..engine.newest import agreed_checkpoint, checkpoint_folders
 from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision
-from ..engine.resuming import ContinuedRun
-from ..engine.signals import StopOnSignal
 from ..errors import PreflightError
 from . import launch
 
@@ -42,11 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_mixed_precision(cfg)
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
-    notes = _choose_checkpoint(cfg)
-    runner = launch.build_runner(cfg)
-    for hook in (ContinuedRun, StopOnSignal):
-        if not any(isinstance(other, hook) for other in runner.hooks):
-            runner.register_hook(hook())
+    runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal')
+    notes = _choose_checkpoint(runner)
     advice = batch_advice(cfg, runner.world_size)
     runner.register_hook(Notes([advice, *notes] if advice else notes))
     runner.train()
@@ -73,17 +67,19 @@ def _scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _choose_checkpoint(cfg: Config) -> list[str]:
-    """Where a run goes on that is to go on from the newest checkpoint; raises PreflightError if all are broken."""
-    if not cfg.get('resume') or cfg.get('load_from'):
+def _choose_checkpoint(runner: Runner) -> list[str]:
+    """Says where a run goes on that is to go on from the newest checkpoint; raises PreflightError if all are broken."""
+    if not runner._resume or runner._load_from:
         return []
-    checkpoint, faults = newest_checkpoint(cfg.work_dir)
+    saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    checkpoint, faults = agreed_checkpoint(*checkpoint_folders(runner.work_dir, getattr(saver, 'out_dir', None)))
     if checkpoint is not None:
-        cfg.load_from = str(checkpoint)
+        runner._load_from = str(checkpoint)
         return [*faults, f'so the run goes on from {checkpoint}'] if faults else []
     if faults:
         raise PreflightError(
-            '\n  '.join([f'no checkpoint in {cfg.work_dir} can be resumed:', *faults])
+            '\n  '.join([f'no checkpoint in {runner.work_dir} can be resumed:', *faults])
             + '\nName one with --resume CHECKPOINT, or start over in another folder with --work-dir'
         )
-    return [f'NOTHING TO RESUME in {os.path.abspath(cfg.work_dir)}: training starts from the beginning']
+    runner._resume = False
+    return [f'NOTHING TO RESUME in {runner.work_dir}: training starts from the beginning']

@@ -1,6 +1,7 @@
 """``train``: trains, saves what loads safely, resumes where it stopped, and says why it cannot start."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,12 @@ import torch
 from mmengine.config import Config
 from samples.tiny_training import ROOT
 
+from swin_mm.commands import launch
 from swin_mm.commands import train as train_command
 from swin_mm.commands.ending import run
+from swin_mm.engine.resuming import ContinuedRun
+from swin_mm.engine.signals import StopOnSignal
+from swin_mm.engine.weights import CheckedWeights
 from swin_mm.errors import PreflightError, RunError
 
 
@@ -61,7 +66,8 @@ def test_log_says_which_learning_rate_fits_the_batch(tiny):
 @pytest.mark.parametrize('named', [True, False], ids=['path', 'auto'])
 def test_resume_continues(train, tiny, tmp_path, named):
     if not named:
-        (tmp_path / 'last_checkpoint').write_text(str(tiny.checkpoint))
+        shutil.copy(tiny.checkpoint, tmp_path)
+        (tmp_path / 'last_checkpoint').write_text(str(tiny.checkpoint))  # the copy counts, not the original
     log = train('--resume', *([str(tiny.checkpoint)] if named else []), options=['train_cfg.max_epochs=2'])
     assert 'Epoch(train) [1][' not in log
     assert 'Epoch(train) [2][1/2]' in log
@@ -69,7 +75,7 @@ def test_resume_continues(train, tiny, tmp_path, named):
     loaded = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     assert (loaded['meta']['epoch'], loaded['meta']['iter']) == (2, 4)
     assert {int(state['step']) for state in loaded['optimizer']['state'].values()} == {4}
-    assert (tmp_path / 'last_checkpoint').read_text() == 'epoch_2.pth'
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_2.pth')
 
 
 def test_nothing_to_resume_is_said_and_auto_scale_lr_scales(train, tmp_path):
@@ -111,9 +117,23 @@ def test_run_that_cannot_start_builds_nothing(train, tmp_path, monkeypatch, args
     assert not list(tmp_path.iterdir())
 
 
+def test_our_hooks_are_added_where_a_config_does_not_name_them(train, monkeypatch):
+    hooks = []
+    monkeypatch.setattr('mmengine.runner.Runner.train', lambda self: hooks.append([*map(type, self.hooks)]))
+    ours = {CheckedWeights, ContinuedRun, StopOnSignal}
+    train(options=[])
+    train(options=['default_hooks.stop=None', 'default_hooks.continued=None', 'default_hooks.weights=None'])
+    both = "custom_hooks=[dict(type='swin_mm.StopOnSignal')]"
+    cfg = Config.fromstring(f'default_hooks = dict(checkpoint=None)\n{both}', '.py')
+    launch.add_hooks(cfg, stop='StopOnSignal', weights='CheckedWeights')
+    assert [len(ours & set(found)) for found in hooks] == [3, 0]
+    assert [hooks[0].count(hook) for hook in ours] == [1, 1, 1]
+    assert cfg.default_hooks == dict(checkpoint=None, weights=dict(type='swin_mm.CheckedWeights'))
+
+
 def test_checkpoint_that_was_moved_away_is_not_started_over(train, tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/old/place/epoch_3.pth')
-    with pytest.raises(PreflightError, match=r'can be resumed:\n  /old/place/epoch_3\.pth is not there'):
+    with pytest.raises(PreflightError, match=r'can be resumed:\n  .*/epoch_3\.pth is not there'):
         train('--resume')
 
 
