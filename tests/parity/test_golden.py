@@ -1,4 +1,4 @@
-"""The numbers of the official detection repository, recorded: values and gradients, by every kernel."""
+"""What the official repositories gave, recorded: the backbone by every kernel, whole models, pipelines and mean IoU."""
 
 import json
 import os
@@ -11,15 +11,31 @@ import torch
 from swin_mm import SwinTransformer
 
 FILES = ['swin_official_w7', 'swin_official_nobias']
+MODELS = ['mask_rcnn_swin_t', 'upernet_swin_t']
 
 
-def test_the_recorded_checker_passes(shared, root):
-    pytest.importorskip('safetensors')
-    script = shared / 'golden' / 'check_swin_official.py'
+@pytest.mark.parametrize(
+    ('command', 'passed'),
+    [
+        (['check_swin_official.py'], 5),
+        (['check_official_models.py', *MODELS], len(MODELS)),
+        (['check_official_pipeline.py'], 1),
+    ],
+    ids=['backbone', 'models', 'pipelines'],
+)
+def test_the_recorded_checker_passes(shared, root, command, passed):
+    for package in ('safetensors', 'mmdet', 'mmseg'):
+        pytest.importorskip(package)
+    command = [sys.executable, shared / 'golden' / command[0], *command[1:]]
     environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([sys.executable, script], env=environment, cwd=root, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == '5 passed, 0 failed'
+    assert done.stdout.splitlines()[-1] == f'{passed} passed, 0 failed'
+
+
+def test_every_recorded_model_that_has_a_recipe_is_checked(shared, root):
+    recorded = {path.stem.removeprefix('official_') for path in (shared / 'golden').glob('official_*.npz')}
+    assert sorted(name for name in recorded if (root / 'configs' / f'{name}.py').exists()) == MODELS
 
 
 @pytest.mark.parametrize('kernel', ['auto', 'reference', 'sdpa', 'cpu'])

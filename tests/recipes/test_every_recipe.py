@@ -10,6 +10,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from swin_mm.recipes import settings_within
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 RECIPES = sorted(path.name for path in CONFIGS.glob('*.py'))
 ALIASES = sorted(path.name for path in CONFIGS.glob('swin/*.py'))
@@ -63,6 +65,13 @@ def test_its_heads_fit_its_backbone(name):
         assert model.decode_head.num_classes == model.auxiliary_head.num_classes
     else:
         assert model.neck.in_channels == channels
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_empty_proposals_are_kept_as_officially(name):
+    """The official configs say 0, which dropped none then; mmdet 3.3 drops empty boxes for 0 and none below it."""
+    sizes = [part.get('min_bbox_size') for _, part in settings_within(Config.fromfile(CONFIGS / name).model, 'model')]
+    assert [size for size in sizes if size is not None and size >= 0] == []
 
 
 @pytest.mark.parametrize('name', ALIASES)

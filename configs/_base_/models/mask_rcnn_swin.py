@@ -69,7 +69,8 @@ model = dict(
             pos_weight=-1,
             debug=False,
         ),
-        rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
+        # Officially 0, which then kept empty proposals; mmdet 3.3 drops them for 0 and keeps them for -1.
+        rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=-1),
         rcnn=dict(
             assigner=dict(
                 type='MaxIoUAssigner',
@@ -86,7 +87,7 @@ model = dict(
         ),
     ),
     test_cfg=dict(
-        rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
+        rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=-1),
         rcnn=dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5),
     ),
 )
