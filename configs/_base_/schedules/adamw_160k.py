@@ -11,10 +11,11 @@ optim_wrapper = dict(
         }
     ),
 )
+# Official: 1500 and 160k iterations. mmengine is done at iteration end - 1, mmcv 1 was at warmup_iters and max_iters.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1501),
     # From the first iteration on, as officially: the two factors multiply during the warm-up.
-    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=0, end=160000),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=0, end=160001),
 ]
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
