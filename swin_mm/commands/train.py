@@ -7,7 +7,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from ..engine.newest import agreed_checkpoint, checkpoint_folders
-from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision
+from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision, check_strategy
 from ..errors import PreflightError
 from . import launch
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
     check_mixed_precision(cfg)
+    check_strategy(cfg)
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
     runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal')

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import get_file_backend, register_backend
 
 from .atomic import AtomicBackend
 
@@ -32,8 +32,9 @@ def local_files_written_whole() -> Iterator[None]:
 
     FlexibleRunner's strategies pass no ``backend_args`` on, so a checkpoint would go through the plain local backend.
     """
+    usual = type(get_file_backend('a local file'))
     register_backend('local', AtomicBackend, force=True, prefixes='')
     try:
         yield
     finally:
-        register_backend('local', LocalBackend, force=True, prefixes='')
+        register_backend('local', usual, force=True, prefixes='')

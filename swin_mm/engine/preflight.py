@@ -30,6 +30,17 @@ def check_mixed_precision(cfg: Config) -> None:
         )
 
 
+def check_strategy(cfg: Config) -> None:
+    """Raises PreflightError if FSDP is to save sharded checkpoints: no run could go on from them."""
+    strategy = cfg.get('strategy') or {}
+    kind = strategy.get('state_dict_cfg', 'local')
+    if type_name(strategy) == 'FSDPStrategy' and kind != 'full':
+        raise PreflightError(
+            f"strategy.state_dict_cfg must be 'full' under FSDPStrategy, got {kind!r}: it saves the whole model in one "
+            "file, which --resume finds and checks; mmengine's default saves a folder with a file for each process"
+        )
+
+
 def check_inputs(cfg: Config, training: bool) -> None:
     """Raises a PreflightError that lists all missing files of a training or test of ``cfg``, and says what helps.
 

@@ -95,7 +95,7 @@ class SafeCheckpointHook(CheckpointHook):
         ``meta`` holds how many ``epoch`` and ``iter`` are done. Every process must call it; the main one writes.
         """
         try:
-            with self._writing(meta):
+            with self._writing(runner, meta):
                 runner.save_checkpoint(
                     self.out_dir,
                     filename,
@@ -155,7 +155,7 @@ class SafeCheckpointHook(CheckpointHook):
         former, known = dict(self._best()), dict(runner.message_hub.runtime_info)
         self._set_best(dict.fromkeys(former))
         try:
-            with self._writing(dict(epoch=runner.epoch, iter=runner.iter)):
+            with self._writing(runner, dict(epoch=runner.epoch, iter=runner.iter)):
                 super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
             for key in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
@@ -206,11 +206,11 @@ class SafeCheckpointHook(CheckpointHook):
         )
 
     @contextlib.contextmanager
-    def _writing(self, progress: dict[str, int]) -> Iterator[None]:
-        atomic = self.backend_args == dict(backend=NAME)
+    def _writing(self, runner: Runner, progress: dict[str, int]) -> Iterator[None]:
+        ignored = self.backend_args == dict(backend=NAME) and not isinstance(runner, Runner)
         self._progress = progress
         try:
-            with local_files_written_whole() if atomic else contextlib.nullcontext():
+            with local_files_written_whole() if ignored else contextlib.nullcontext():
                 yield
         finally:
             self._progress = {}

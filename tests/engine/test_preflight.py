@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from swin_mm.checkpoints.downloads import cached
 from swin_mm.engine import preflight
-from swin_mm.engine.preflight import batch_advice, check_inputs, check_mixed_precision
+from swin_mm.engine.preflight import batch_advice, check_inputs, check_mixed_precision, check_strategy
 from swin_mm.errors import PreflightError
 from swin_mm.recipes import move_data_root
 
@@ -230,3 +230,12 @@ def test_batch_advice_counts_accumulation(read):
 )
 def test_no_advice_without_need(read, options):
     assert batch_advice(read(**options), 1) is None
+
+
+def test_sharded_checkpoints_are_refused():
+    """A run that is interrupted would find nothing to go on from, and start over."""
+    text = "strategy = dict(type='FSDPStrategy'%s)"
+    with pytest.raises(PreflightError, match=r"state_dict_cfg must be 'full' under FSDPStrategy, got 'local'"):
+        check_strategy(Config.fromstring(text % '', '.py'))
+    check_strategy(Config.fromstring(text % ", state_dict_cfg='full'", '.py'))
+    check_strategy(Config.fromstring("strategy = dict(type='DDPStrategy')", '.py'))
