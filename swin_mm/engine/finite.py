@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import RunError, shortlist
 from ..registry import HOOKS
 from .around import around_run
-from .model_wrappers import unwrapped
+from .model_wrappers import is_sharded, unwrapped
 
 
 @HOOKS.register_module()
@@ -155,8 +155,9 @@ class FiniteCheckpoints(Hook):
         broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
         saved = {key: value for key, value in checkpoint.items() if key == 'optimizer' or key.endswith('state_dict')}
         broken += [name for name, tensor in _float_tensors_in(saved) if tensor.isnan().any()]
-        # Under FSDP a process sees a part of the weights, and one that went on alone would wait for the others.
-        if not _is_true_on_all_ranks(torch.tensor(not broken)):
+        is_whole = torch.tensor(not broken)
+        # Under FSDP every process saves its part, and one that went on alone would wait for the others.
+        if not (_is_true_on_all_ranks(is_whole) if is_sharded(runner.model) else is_whole):
             raise RunError(
                 f'a checkpoint must not hold NaN or infinite weights, got {shortlist(broken) or "some"} at iteration '
                 f'{runner.iter}: nothing is saved, the checkpoints in {runner.work_dir} are as they were. Go on from '

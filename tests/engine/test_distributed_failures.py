@@ -45,7 +45,6 @@ def weights(folder) -> list[dict]:
 
 
 @needs_gloo
-@pytest.mark.slow
 def test_a_nan_on_one_rank_is_left_out_on_both(tmp_path):
     (status, output), (other_status, other_output) = run_ranks(tmp_path, 'nan')
     assert status == other_status == 0, output + other_output
