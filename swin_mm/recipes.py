@@ -1,4 +1,4 @@
-"""Finds configs by name, and walks through their settings and changes them."""
+"""Finds configs and presets by name, and walks through their settings and changes them."""
 
 import difflib
 import os
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from .errors import PreflightError
 
+SCOPES = ('mmdet', 'mmseg')  # settings of a preset under such a key are for recipes of that scope
 _PACKAGE = Path(__file__).resolve().parent
 _CLONE, _WHEEL = _PACKAGE.parent / 'configs', _PACKAGE / '.mim' / 'configs'  # in a wheel where mmengine looks
 
@@ -138,3 +139,37 @@ def _move(value: Any, old: str, new: str, moved: list[str]) -> Any:
         moved.append(os.path.join(new, value[len(old) :].lstrip('/')))
         return moved[-1]
     return value
+
+
+def known_presets() -> list[Path]:
+    """Every preset, by name."""
+    return sorted(recipes_folder().glob('_base_/presets/*.py'))
+
+
+def apply_presets(cfg: Config) -> None:
+    """Merges over ``cfg`` the presets that its key ``presets`` names, in their order, and removes the key.
+
+    Lists are joined, everything else is replaced. Raises PreflightError for a name without a file.
+    """
+    names = cfg.pop('presets', None) or []
+    known = {path.stem: path for path in known_presets()}
+    for name in [names] if isinstance(names, str) else names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f': did you mean {near[0]}?' if near else ''
+            raise PreflightError(f'preset {name} is none of {", ".join(known)}{hint}')
+        preset = Config.fromfile(known[name]).to_dict()
+        by_scope = {scope: preset.pop(scope, {}) for scope in SCOPES}
+        for settings in (preset, by_scope.get(cfg.get('default_scope'), {})):
+            _merge(cfg, settings)
+
+
+def _merge(target: Any, settings: dict) -> None:
+    for key, value in settings.items():
+        old = target.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _merge(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            target[key] = old + [item for item in value if item not in old]
+        else:
+            target[key] = ConfigDict(value) if isinstance(value, dict) else value

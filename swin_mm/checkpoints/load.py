@@ -14,6 +14,7 @@ from .convert import to_official
 
 BACKBONE = 'backbone.'
 HEAD = 'head.weight'
+SHARDED = '_fsdp_wrapped_module'  # PyTorch's name for what is inside a wrapper of FSDP
 
 
 def adapt_before_loading(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -21,8 +22,11 @@ def adapt_before_loading(module: nn.Module, state: dict[str, Any], prefix: str, 
 
     A load-state-dict pre-hook of a backbone or classifier whose `Arguments` are ``module.arguments``: so every way to
     load weights takes every dialect. A state dict of ours passes as it is, and so does one with nothing under
-    ``prefix``. Raises CheckpointError.
+    ``prefix``. Under FSDP nothing changes, since ``module`` holds parts of its tensors only: what fits is made before.
+    Raises CheckpointError.
     """
+    if any(SHARDED in name for name, _ in module.named_modules()):
+        return
     given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     target = module.state_dict()
     if not given or is_exact(given, target):

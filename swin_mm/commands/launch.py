@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .. import compat
-from ..recipes import find_config, move_data_root, type_name
+from ..recipes import apply_presets, find_config, move_data_root, type_name
 
 compat.trust_no_file()
 
@@ -34,7 +34,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         action=DictAction,
         metavar='KEY=VALUE',
         help='settings to change in the config; lists as key="[a,b]" or key=a,b, without spaces. data_root=FOLDER '
-        'moves every data set and evaluator of the config there; a relative data_root starts at the working directory',
+        'moves every data set and evaluator of the config there; a relative data_root starts at the working directory. '
+        'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
@@ -48,6 +49,9 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
     options = dict(args.cfg_options or {})
+    if 'presets' in options:
+        cfg.presets = options.pop('presets')
+    apply_presets(cfg)
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
     cfg.merge_from_dict(options)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from ..recipes import known_recipes, recipes_folder
+from ..recipes import known_presets, known_recipes, recipes_folder
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
 HEADER = re.compile(r'Expected: (?P<expected>[^;]+);.*?From: (?P<source>[^(.,]+)', re.DOTALL)
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> list[Recipe]:
         print('  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True)).rstrip())
     aliases = len(list(recipes_folder().glob('swin/*.py')))
     print(f"\nNames serve wherever a config is wanted; so do the official repositories' file names ({aliases}).")
+    print('\nPresets, which any recipe takes: --cfg-options presets=NAME,NAME')
+    for path in known_presets():
+        print(f'  {path.stem:<16}{path.read_text().splitlines()[0].lstrip("# ")}')
     return rows
 
 

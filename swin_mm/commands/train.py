@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
     runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal')
+    _scale_by_step(runner, cfg)
     notes = _choose_checkpoint(runner)
     advice = batch_advice(cfg, runner.world_size)
     runner.register_hook(Notes([advice, *notes] if advice else notes))
@@ -66,6 +67,18 @@ def _scale_lr(cfg: Config) -> None:
             f'{cfg.filename} must set auto_scale_lr=dict(enable=False, base_batch_size=...)'
         )
     cfg.auto_scale_lr.enable = True
+
+
+def _scale_by_step(runner: Runner, cfg: Config) -> None:
+    """Lets mmengine scale the learning rate by the images of a step, where it takes those of an iteration."""
+    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    scale = cfg.get('auto_scale_lr') or {}
+    if not scale.get('enable') or counts == 1:
+        return
+    base = scale['base_batch_size']
+    runner.logger.info(f'{counts} iterations a step: their share of a batch of {base} images is {base / counts:g}')
+    owner, name = (runner, 'auto_scale_lr') if isinstance(runner, Runner) else (runner.strategy, '_auto_scale_lr')
+    setattr(owner, name, dict(scale, base_batch_size=base / counts))
 
 
 def _choose_checkpoint(runner: Runner) -> list[str]:

@@ -1,3 +1,17 @@
-"""The hooks and checks of a training or test run, one concern a file. Importing this package registers the hooks."""
+"""The hooks and checks of a training or test run, one concern a file.
 
-from . import failures, finite, missing_images, resuming, saving, signals, weights  # noqa: F401
+Importing this package registers hooks, optimizer wrappers and their constructors, and model wrappers.
+"""
+
+from . import (  # noqa: F401
+    failures,
+    fast,
+    finite,
+    layer_decay,
+    missing_images,
+    resuming,
+    saving,
+    sharded,
+    signals,
+    weights,
+)

@@ -1,10 +1,18 @@
-"""Looks into what wraps a model for several processes."""
+"""Finds the parts of a model, inside what wraps it for several processes."""
 
+import re
 from typing import Any
 
 from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.distributed.fsdp import FullStateDictConfig, FullyShardedDataParallel, StateDictType
+
+BLOCK = re.compile(r'backbone\.layers\.\d+\.blocks\.\d+')
+
+
+def swin_blocks(model: nn.Module) -> list[nn.Module]:
+    """Gives the blocks of the Swin backbone of ``model``, which is not wrapped; none for another backbone."""
+    return [module for name, module in model.named_modules() if BLOCK.fullmatch(name)]
 
 
 def unwrapped(model: Any) -> nn.Module:

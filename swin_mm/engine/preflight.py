@@ -86,7 +86,7 @@ def check_label_classes(cfg: Config) -> None:
 def batch_advice(cfg: Config, world_size: int) -> str | None:
     """Gives one line if the learning rate was chosen for another batch size than this run's; None if not, or unknown.
 
-    The linear rule comes from mmengine's `Runner.scale_lr`, which ignores gradient accumulation; here it counts.
+    The linear rule comes from mmengine's `Runner.scale_lr`, which ignores gradient accumulation; in training it counts.
     """
     scale = cfg.get('auto_scale_lr') or {}
     base, images = scale.get('base_batch_size'), cfg.train_dataloader.get('batch_size')
@@ -97,11 +97,10 @@ def batch_advice(cfg: Config, world_size: int) -> str | None:
     batch = world_size * images * accumulated
     if batch == base:
         return None
-    flag = ', or --auto-scale-lr' if accumulated == 1 else ''
     return (
         f'The batch size is {batch} ({world_size} processes x {images} images x {accumulated} accumulated), but '
         f'lr={lr} was chosen for {base}. The linear rule: '
-        f'--cfg-options optim_wrapper.optimizer.lr={lr * batch / base:.3g}{flag}'
+        f'--cfg-options optim_wrapper.optimizer.lr={lr * batch / base:.3g}, or --auto-scale-lr'
     )
 
 

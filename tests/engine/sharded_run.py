@@ -17,6 +17,7 @@ from interrupted_run import Classifier, Receives, config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner._flexible_runner import FlexibleRunner  # noqa: E402
+from torch.distributed.fsdp import FullyShardedDataParallel  # noqa: E402
 
 from swin_mm.engine.model_wrappers import full_state  # noqa: E402
 from swin_mm.engine.newest import agreed_checkpoint  # noqa: E402
@@ -30,12 +31,10 @@ def make_runner(work_dir: Path, number: int, resume: str | None = None) -> Flexi
     settings = config(work_dir, by_epoch=False)
     settings['custom_hooks'] = [hook for hook in settings['custom_hooks'] if hook['type'] != 'EMAHook']
     settings['custom_hooks'].append(dict(type='swin_mm.FiniteCheckpoints'))
-    # On the CPU, PyTorch 2.14 gathers AdamW's two moments into one buffer, and saves the second under both names.
-    settings['optim_wrapper'] |= dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9))
     settings['default_hooks']['finite'] = dict(type='swin_mm.FiniteLosses')
     sharded = dict(
         type='FSDPStrategy',
-        model_wrapper=dict(type='MMFullyShardedDataParallel', device_id=torch.device('cpu'), use_orig_params=True),
+        model_wrapper=dict(type='swin_mm.ShardedBlocks', use_orig_params=True),
         state_dict_cfg='full',
     )
     model = dict(type='TinyClassifier')
@@ -76,6 +75,7 @@ def main(store: str, rank: str, folder: str) -> None:
         path.mkdir(exist_ok=True)
     reference = make_runner(whole, 0)
     reference.train()
+    assert len(FullyShardedDataParallel.fsdp_modules(reference.model)) == 5  # the blocks, and the rest
     last = str(parts / 'interrupted.pth')
     interrupted(make_runner(parts, 0), 6, signal.SIGTERM if rank == '1' else None)
     interrupted(make_runner(parts, 1, last), 11, signal.SIGTERM if rank == '0' else None)
