@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import one_line
+from ..errors import CheckpointError, one_line
 from .downloads import fetch, is_url
 from .formats import format_of
 
@@ -17,8 +17,8 @@ def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = Fals
     CPU. With ``mmap``, tensors are read when they are used, if the format allows it, so the file must not be written to
     meanwhile.
 
-    Raises OSError for a file that cannot be had, ValueError with its name and the reason for one that cannot be read:
-    damaged, of another format, or with Python objects other than a few harmless ones.
+    Raises OSError for a file that cannot be had, CheckpointError with its name and the reason for one that cannot be
+    read: damaged, of another format, or with Python objects other than a few harmless ones.
     """
     name = os.fspath(source)
     path = fetch(name) if is_url(name) else Path(name).expanduser()
@@ -28,9 +28,9 @@ def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = Fals
     except OSError:
         raise
     except Exception as error:  # torch raises almost anything on a file that is no checkpoint
-        raise ValueError(f'{name} {_reason(error)}') from error
+        raise CheckpointError(f'{name} {_reason(error)}') from error
     if not isinstance(loaded, dict):
-        raise ValueError(f'{name} must hold a dictionary of tensors, got {type(loaded).__name__}')
+        raise CheckpointError(f'{name} must hold a dictionary of tensors, got {type(loaded).__name__}')
     return loaded
 
 

@@ -1,7 +1,7 @@
 """Reads pickles as data: nothing that a pickle names runs.
 
 A pickle names classes and functions and has them called. Here each of a few names stands for a harmless function of
-this file, which keeps the data and nothing else; `torch.load` refuses every other name, and so does `read_pickle`.
+this room, which keeps the data and nothing else; `torch.load` refuses every other name, and so does `read_pickle`.
 Neither NumPy nor mmengine is imported, and the real ``getattr`` is out of reach.
 """
 
@@ -16,35 +16,8 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 from torch import Tensor
 
+from .numpy_arrays import Array, Dtype, array_from_buffer, new_array, scalar
 from .weights_only import load_weights_only
-
-DTYPES = {
-    **{'b1': torch.bool, 'u1': torch.uint8, 'i1': torch.int8, 'i2': torch.int16, 'i4': torch.int32, 'i8': torch.int64},
-    **{'f2': torch.float16, 'f4': torch.float32, 'f8': torch.float64, 'c8': torch.complex64, 'c16': torch.complex128},
-    **{'u2': torch.uint16, 'u4': torch.uint32, 'u8': torch.uint64},
-}
-
-
-class _Dtype:
-    """``numpy.dtype``: little-endian numbers."""
-
-    def __init__(self, code: str | bytes, *_: Any):
-        self.code = code.decode() if isinstance(code, bytes) else code
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] in ('>', b'>'):
-            raise pickle.UnpicklingError('holds big-endian numbers')
-
-
-class _Array:
-    """``numpy.ndarray``."""
-
-    tensor: Tensor
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, fortran, raw = state
-        tensor = _tensor(raw, dtype, shape[::-1] if fortran else shape)
-        self.tensor = tensor.permute(*reversed(range(len(shape)))) if fortran else tensor
 
 
 class _HistoryBuffer:
@@ -72,28 +45,6 @@ class _Method:
         pass
 
 
-def _tensor(raw: bytes | str, dtype: _Dtype, shape: tuple[int, ...]) -> Tensor:
-    if dtype.code not in DTYPES:
-        raise pickle.UnpicklingError(f'holds an array of {dtype.code!r}, which is no number')
-    data = raw.encode('latin1') if isinstance(raw, str) else raw  # a string of Python 2
-    kind = DTYPES[dtype.code]
-    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
-
-
-def _new_array(*_: Any) -> _Array:
-    return _Array()
-
-
-def _array_from_buffer(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == 'F', raw))
-    return array
-
-
-def _scalar(dtype: _Dtype, raw: bytes | str) -> complex | float | bool:
-    return _tensor(raw, dtype, ()).item()
-
-
 def _no_bytes() -> bytes:
     """``bytes()``, as the older protocols write empty ones."""
     return b''
@@ -111,13 +62,22 @@ def _storage(raw: bytes) -> Any:
     return load_weights_only(io.BytesIO(raw))
 
 
+def _rebuild_tensor(storage: Any, *arguments: Any) -> Tensor:
+    """``torch._utils._rebuild_tensor_v2``, which itself lengthens a storage with whatever the memory held before."""
+    size = storage._untyped_storage.nbytes()
+    tensor = torch._utils._rebuild_tensor_v2(storage, *arguments)
+    if (taken := tensor.untyped_storage().nbytes()) != size:
+        raise pickle.UnpicklingError(f'holds {size} bytes for a tensor that takes {taken}')
+    return tensor
+
+
 # mmengine saves schedulers with their methods and logs with their statistics, all of them by name.
 STAND_INS: dict[str, Callable] = {
-    'numpy.dtype': _Dtype,
-    'numpy.ndarray': _Array,
-    **{f'numpy.{core}.multiarray._reconstruct': _new_array for core in ('core', '_core')},
-    **{f'numpy.{core}.multiarray.scalar': _scalar for core in ('core', '_core')},
-    **{f'numpy.{core}.numeric._frombuffer': _array_from_buffer for core in ('core', '_core')},
+    'numpy.dtype': Dtype,
+    'numpy.ndarray': Array,
+    **{f'numpy.{core}.multiarray._reconstruct': new_array for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': scalar for core in ('core', '_core')},
+    **{f'numpy.{core}.numeric._frombuffer': array_from_buffer for core in ('core', '_core')},
     'mmengine.logging.history_buffer.HistoryBuffer': _HistoryBuffer,
     'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _Method,
     'builtins.getattr': _Method,
@@ -126,11 +86,8 @@ STAND_INS: dict[str, Callable] = {
     'yacs.config.CfgNode': _Config,
     'argparse.Namespace': _Namespace,
 }
-BUILT = (_Dtype, _Array, _HistoryBuffer, _Namespace)  # may be given a state
-TENSORS = {  # PyTorch's own loader of weights calls the second of them too
-    'torch.storage._load_from_bytes': _storage,
-    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
-}
+BUILT = (Dtype, Array, _HistoryBuffer, _Namespace)  # may be given a state
+TENSORS = {'torch.storage._load_from_bytes': _storage, 'torch._utils._rebuild_tensor_v2': _rebuild_tensor}
 FOR_PLAIN_PICKLES = {**STAND_INS, **TENSORS, 'collections.OrderedDict': OrderedDict, '_codecs.encode': _encode}
 OPCODES = ('INST', 'OBJ', 'NEWOBJ_EX', 'EXT1', 'EXT2', 'EXT4', 'PERSID', 'BINPERSID', 'NEXT_BUFFER', 'READONLY_BUFFER')
 REFUSED = {getattr(pickle, name)[0] for name in OPCODES}  # other ways to call something, or to reach outside the file
@@ -187,14 +144,14 @@ def _to_data(value: Any, done: dict[int, tuple[Any, Any]], array: Callable[[Tens
         value[:] = [_to_data(item, done, array) for item in value]
     elif type(value) is tuple:
         result = tuple(_to_data(item, done, array) for item in value)
-    elif isinstance(value, _Array):
+    elif isinstance(value, Array):
         result = array(value.tensor)
     elif isinstance(value, _Namespace):
         result = _to_data(vars(value), done, array)
     elif isinstance(value, _HistoryBuffer):
         logs = {name: _to_data(value.state[f'_{name}'], done, array) for name in ('log_history', 'count_history')}
         result = {**logs, 'max_length': value.state['max_length']}
-    elif isinstance(value, _Dtype | _Method):
+    elif isinstance(value, Dtype | _Method):
         result = None
     if result is not value:
         done[id(value)] = value, result

@@ -20,7 +20,7 @@ from mmengine.logging import HistoryBuffer, MessageHub, print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from ..checkpoints import files
-from ..checkpoints.weights_only import refuse_programs
+from ..checkpoints.weights_only import check_before_loading
 from .rebind import rebind
 
 # Sets and complex numbers are not among them: PyTorch 2.5 refuses both.
@@ -135,7 +135,7 @@ class _WeightsOnlyTorch:
 
     @staticmethod
     def load(f: Any, *args: Any, **kwargs: Any) -> Any:
-        refuse_programs(f)
+        check_before_loading(f)
         kwargs['weights_only'] = WEIGHTS_ONLY
         return torch.load(f, *args, **kwargs)
 
