@@ -83,24 +83,24 @@ def fetch(url: str) -> Path:
 
 def _download(url: str, target: Path) -> None:
     part = target.with_name(f'{target.name}.part')
-    with open(part, 'ab') as file, _only_one(file):
+    with _only_one(part):
         if target.is_file():  # another process has been at it
             part.unlink(missing_ok=True)
             return
-        for _ in range(ATTEMPTS):
-            if _receive(url, file):
-                break
-        else:
-            raise OSError(f'the connection broke off {ATTEMPTS} times, the next call goes on at byte {file.tell()}')
-        file.flush()
+        with open(part, 'ab') as file:
+            for _ in range(ATTEMPTS):
+                if _receive(url, file):
+                    break
+            else:
+                raise OSError(f'the connection broke off {ATTEMPTS} times, the next call goes on at byte {file.tell()}')
         try:
             format_of(part)
             if reason := _differs(url, part):
                 raise ValueError(reason)
         except ValueError as error:
-            file.truncate(0)
+            os.truncate(part, 0)  # not removed: others may wait for it
             raise ValueError(f'{address(url)} {error}') from None
-        put_in_place(part, target)
+        put_in_place(part, target)  # closed by now, for Windows renames no open file
 
 
 def _receive(url: str, file: BinaryIO) -> bool:
@@ -148,12 +148,15 @@ class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def _only_one(file: BinaryIO) -> Iterator[None]:
-    """Waits until no other process of this machine downloads into ``file``; closing it lets the next one in."""
-    if fcntl is not None:
+def _only_one(part: Path) -> Iterator[None]:
+    """Waits until no other process of this machine downloads into ``part``; at the end the next one may."""
+    if fcntl is None:
+        yield
+        return
+    with open(part, 'ab') as file:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
-    yield
+        yield
 
 
 def _differs(url: str, path: Path) -> str | None:

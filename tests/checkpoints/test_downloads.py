@@ -252,6 +252,28 @@ def test_many_at_once_download_once(server):
     assert in_cache(f'{server.url}/swin.pth') == [cached(f'{server.url}/swin.pth').name]
 
 
+def test_a_file_is_closed_before_it_is_renamed(server, monkeypatch):
+    """Windows renames no open file; it has no `fcntl` either."""
+    real_open, real_replace, opened, renamed = open, os.replace, [], []
+
+    def recorded_open(*args, **kwargs):
+        opened.append(real_open(*args, **kwargs))
+        return opened[-1]
+
+    def replace_closed(source, target):
+        assert all(file.closed for file in opened if file.name == str(source))
+        renamed.append(source)
+        real_replace(source, target)
+
+    monkeypatch.setattr(downloads, 'fcntl', None)
+    monkeypatch.setattr('builtins.open', recorded_open)
+    monkeypatch.setattr(os, 'replace', replace_closed)
+    target = fetch(f'{server.url}/swin.pth')
+    assert renamed == [target.with_name(f'{target.name}.part')]
+    assert str(renamed[0]) in {file.name for file in opened}
+    assert target.read_bytes() == CONTENT
+
+
 def test_encrypted_stays_encrypted():
     follow = downloads._StaysEncrypted().redirect_request
     with pytest.raises(URLError, match='redirects from https to http://b/x'):
