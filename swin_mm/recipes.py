@@ -107,11 +107,14 @@ def move_data_root(cfg: Config, data_root: str) -> None:
     """Lets every path of a data set or evaluator in ``cfg`` that begins with the old ``data_root`` begin with the new.
 
     mmengine joins the variable into other settings while it reads the file, so changing it alone changes nothing.
+    Where neither ``cfg`` nor a data set has a ``data_root``, relative paths begin with the new one.
     Raises PreflightError if no such path is there.
     """
     old = cfg.get('data_root')
     moved: list[str] = []
-    if isinstance(old, str):
+    if not old:
+        _start_at(data_root, cfg, moved)
+    elif isinstance(old, str):
         for key in [k for k in cfg if k.endswith(('_dataloader', '_evaluator'))]:
             cfg[key] = _move(cfg[key], old.rstrip('/'), data_root, moved)
     if not moved:
@@ -120,6 +123,29 @@ def move_data_root(cfg: Config, data_root: str) -> None:
             f'its data_root={old}; set train_dataloader.dataset.data_root and its like'
         )
     cfg.data_root = data_root
+
+
+def _start_at(root: str, cfg: Config, moved: list[str]) -> None:
+    """Lets relative paths of data sets and evaluators begin with ``root``; notes it, or each path of an evaluator.
+
+    Does nothing if a data set has a ``data_root`` of its own: half of the data would stay where they are.
+    """
+    loaders = [cfg[key] for key in cfg if key.endswith('_dataloader') and cfg[key]]
+    datasets = [dataset for loader in loaders for dataset in datasets_in(loader['dataset'])]
+    if any(dataset.get('data_root') for dataset in datasets):
+        return
+    for dataset in datasets:
+        paths = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+        if any(path and not os.path.isabs(path) for path in paths):
+            dataset['data_root'] = root  # mmengine joins them
+            moved.append(root)
+    for key in [k for k in cfg if k.endswith('_evaluator')]:
+        for _, metric in settings_within(cfg[key], key):
+            for name in ('ann_file', 'seg_prefix'):
+                # As in `_move`, a dict may stand in several places.
+                if metric.get(name) and metric[name] not in moved:
+                    metric[name] = os.path.join(root, metric[name])
+                    moved.append(metric[name])
 
 
 def _move(value: Any, old: str, new: str, moved: list[str]) -> Any:

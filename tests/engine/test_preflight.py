@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
 from swin_mm.checkpoints.downloads import cached
 from swin_mm.engine import preflight
 from swin_mm.engine.preflight import batch_advice, check_inputs, check_mixed_precision, check_strategy
 from swin_mm.errors import PreflightError
-from swin_mm.recipes import move_data_root
+from swin_mm.recipes import datasets_in, move_data_root
 
 TEXT = """
 data_root = 'data/coco/'
@@ -169,7 +170,32 @@ def test_data_root_takes_no_final_slash(read):
     assert cfg.test_evaluator[1].note == 'data/coconut'
 
 
-@pytest.mark.parametrize('old', ['another/place', None])
+@pytest.mark.parametrize('variable', ["data_root = ''\n", ''])
+@pytest.mark.parametrize('own', ["data_root='', ", 'data_root=None, ', ''])
+def test_paths_without_a_data_root_start_at_the_new_one(read, variable, own):
+    text = TEXT.replace("data_root = 'data/coco/'\n", variable).replace('data_root=data_root, ', own)
+    text = (
+        text.replace('data_root + ', '').replace("'test/'", "'/far/test/'") + 'test_evaluator.append(val_evaluator)\n'
+    )
+    cfg = read(text)
+    move_data_root(cfg, 'data/coco')
+    init_default_scope('mmdet')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        (settings,) = datasets_in(loader.dataset)
+        dataset = DATASETS.build(dict(settings, lazy_init=True))  # mmengine's own joining of paths
+        name = dataset.ann_file[len('data/coco/') : -len('.json')]
+        assert dataset.ann_file == f'data/coco/{name}.json'
+        assert dataset.data_prefix['img'] == ('/far/test/' if name == 'test' else f'data/coco/{name}/')
+    assert cfg.val_evaluator.ann_file == 'data/coco/val.json'
+    assert [metric.get('ann_file') for metric in cfg.test_evaluator] == [
+        'data/coco/test.json',
+        None,
+        'data/coco/val.json',
+    ]
+    assert cfg.test_evaluator[1].note == 'data/coconut'
+
+
+@pytest.mark.parametrize('old', ['another/place', None, ''])
 def test_data_root_without_effect_raises(read, old):
     cfg = read()
     cfg.data_root = old
