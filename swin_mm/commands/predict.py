@@ -17,7 +17,7 @@ from ..errors import PreflightError
 from ..inference import Detector, Segmentor
 from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWriter, Writer, check_display
 from ..inference.images import MAX_PIXELS, check_max_pixels
-from ..inference.sources import find_images, unique_names
+from ..inference.sources import UniqueNames, find_images
 from ..recipes import find_config
 from . import launch  # noqa: F401  it lets nothing in a file run
 from .ending import INTERRUPTED, program
@@ -149,7 +149,9 @@ def _writer(args: argparse.Namespace, model: Detector | Segmentor) -> Writer:
 
 def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_size: int) -> Iterator[str]:
     """Writes and prints the files of each image; yields the reason for each that has no result."""
-    for path, name, found in zip(paths, unique_names(paths), model.stream(paths, batch_size), strict=True):
+    names = UniqueNames()
+    for path, found in zip(paths, model.stream(paths, batch_size), strict=True):
+        name = names.name(path)
         if isinstance(found, Exception):
             yield str(found)
             continue

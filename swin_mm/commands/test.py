@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import mmcv
 from mmengine.config import Config, ConfigDict
@@ -10,7 +11,8 @@ from mmengine.runner import Runner
 
 from ..engine.preflight import check_inputs, check_label_classes
 from ..errors import PreflightError
-from ..inference.drawing import check_display
+from ..inference.drawing import SCORE, check_display
+from ..inference.sources import UniqueNames
 from ..recipes import datasets_in, type_name
 from . import launch
 
@@ -43,14 +45,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     check_inputs(cfg, training=False)
     if args.out and not detection:
         _write_label_maps(cfg, args.out)
-    draws = args.show or args.show_dir
-    if draws and detection:
-        from mmdet.engine.hooks.utils import trigger_visualization_hook
-
-        cfg = trigger_visualization_hook(cfg, args)
     runner = launch.build_runner(cfg)
-    if draws and not detection:
-        runner.register_hook(DrawSegmentation(args.show_dir, args.show, args.wait_time))
+    if args.show or args.show_dir:
+        runner.register_hook(DrawResults(args.show_dir, args.show, args.wait_time, _drawing_options(cfg)))
     if args.out and detection:
         from mmdet.evaluation import DumpDetResults
 
@@ -58,14 +55,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return runner.test()
 
 
-class DrawSegmentation(Hook):
-    """Draws every picture, what is to be found beside what is found, as mmdet's hook does for detectors.
+class DrawResults(Hook):
+    """Draws every picture, what is to be found beside what is found; ``options`` are the visualiser's.
 
-    mmseg's own takes each 50th, elsewhere and under other names, and cannot write and show in one run.
+    mmdet's own hook overwrites pictures of one name in different folders. mmseg's takes each 50th, elsewhere and under
+    other names, and cannot write and show in one run.
     """
 
-    def __init__(self, folder: str | None, show: bool, wait_time: float):
-        self.folder, self.show, self.wait_time = folder, show, wait_time
+    def __init__(self, folder: str | None, show: bool, wait_time: float, options: dict[str, Any]):
+        self.folder, self.show, self.wait_time, self.options = folder, show, wait_time, options
+        self.names = UniqueNames()
 
     def before_test(self, runner: Runner) -> None:
         """Keeps a picture that is only shown from being written among the logs."""
@@ -75,12 +74,20 @@ class DrawSegmentation(Hook):
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence) -> None:
         """Draws one batch."""
         for sample in outputs:
-            name = os.path.basename(sample.img_path)
+            name = self.names.name(sample.img_path) + os.path.splitext(sample.img_path)[1]
             file = self.folder and os.path.join(runner.work_dir, runner.timestamp, self.folder, name)
             image = mmcv.imread(sample.img_path, channel_order='rgb')
             runner.visualizer.add_datasample(
-                name, image, sample, show=self.show, wait_time=self.wait_time, out_file=file
+                name, image, sample, show=self.show, wait_time=self.wait_time, out_file=file, **self.options
             )
+
+
+def _drawing_options(cfg: Config) -> dict[str, Any]:
+    """The score to draw from, if the model is a detector: of mmdet's hook in ``cfg``, or as ``predict`` has it."""
+    if cfg.get('default_scope') != 'mmdet':
+        return {}
+    hook = cfg.get('default_hooks', {}).get('visualization') or {}
+    return {'pred_score_thr': hook.get('score_thr', SCORE)}
 
 
 def _check_flags(args, scope: str | None) -> None:

@@ -1,6 +1,7 @@
-"""Where images come from: files, folders and glob patterns."""
+"""Where images come from: files, folders and glob patterns; and how their results are named."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.p
 def find_images(inputs: Sequence[str]) -> list[Path]:
     """The image files that ``inputs`` name, each once: folders and patterns in order of name, a plain path as it is.
 
-    Raises FileNotFoundError for a folder or pattern without images.
+    A file that goes by several paths, also through links, keeps the first. Raises FileNotFoundError for a folder or
+    pattern without images.
     """
     found: list[Path] = []
     for text in inputs:
@@ -24,16 +26,23 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
         if not images:
             raise FileNotFoundError(f'{text}: no images found')
         found += images
-    return list(dict.fromkeys(found))
+    files: dict[str, Path] = {}
+    for path in found:
+        files.setdefault(os.path.realpath(path), path)
+    return list(files.values())
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A file name without suffix for each path, numbered where several would be the same."""
-    names: dict[str, None] = {}
-    numbers: dict[str, int] = {}
-    for path in paths:
-        name, number = path.stem, numbers.get(path.stem, 2)
-        while name in names:
-            name, number = f'{path.stem}_{number}', number + 1
-        names[name], numbers[path.stem] = None, number
-    return list(names)
+class UniqueNames:
+    """Names files after images, so that no two get the same name."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}  # of names that are taken: how often each was wanted
+
+    def name(self, path: str | os.PathLike) -> str:
+        """The file name of ``path`` without suffix, numbered if it is taken."""
+        wanted = name = Path(path).stem
+        while name in self._numbers:
+            self._numbers[wanted] += 1
+            name = f'{wanted}_{self._numbers[wanted]}'
+        self._numbers[name] = 1
+        return name

@@ -15,7 +15,7 @@ from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, picture, save_check
 
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Detector, Segmentor
-from swin_mm.inference.sources import unique_names
+from swin_mm.inference.sources import UniqueNames
 from swin_mm.recipes import short_name
 
 
@@ -80,7 +80,7 @@ def test_a_folder_of_odd_pictures_gives_a_result_or_a_reason_for_each(demo, word
         assert re.search(reason, line)
 
     order = sorted(Path('in').glob('*.*')) + sorted(Path('in/sizes').iterdir())
-    names = dict(zip(order, unique_names(order), strict=True))
+    names = dict(zip(order, map(UniqueNames().name, order), strict=True))
     for path in good:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
@@ -207,10 +207,10 @@ def test_a_disk_that_is_read_only_is_said_before_a_model_is_built(demo, words, t
 
 
 def test_many_equal_names_are_numbered_at_once():
-    names = unique_names([Path(f'{i}/x.jpg') for i in range(20000)])
+    names = list(map(UniqueNames().name, [f'{i}/x.jpg' for i in range(20000)]))
     assert len(set(names)) == 20000
     assert names[:3] == ['x', 'x_2', 'x_3']
-    assert unique_names([Path(name) for name in ('a/x', 'b/x', 'x_2', 'c/x')]) == ['x', 'x_2', 'x_2_2', 'x_3']
+    assert list(map(UniqueNames().name, ('a/x', 'b/x', 'x_2', 'c/x'))) == ['x', 'x_2', 'x_2_2', 'x_3']
 
 
 def test_a_stream_gives_pixels_and_results_or_exceptions_in_order(words, three):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from samples.tiny_training import ROOT, SIZES
 
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Detector
+from swin_mm.inference.sources import find_images
 
 # mmdet 3.3.0, demo/image_demo.py; the wheel does not hold it.
 FLAGS = ['--weights', '--out-dir', '--device', '--pred-score-thr', '--batch-size', '--show', '--no-save-vis']
@@ -110,6 +112,16 @@ def test_equal_names_do_not_overwrite_each_other(demo, tiny, here):
     sizes = {path.name: Image.open(path).size[::-1] for path in (here / 'outputs/vis').iterdir()}
     assert sorted(sizes.values()) == sorted(SIZES[:3])
     assert not (here / 'outputs/preds').exists()
+
+
+def test_a_file_under_several_paths_counts_once(demo, tiny, here):
+    (here / 'in').mkdir()
+    shutil.copy(tiny.data / 'images/0.jpg', here / 'in/x.jpg')
+    (here / 'link.jpg').symlink_to('in/x.jpg')
+    inputs = ['in/x.jpg', './in/x.jpg', 'in/../in/x.jpg', str(here / 'in/x.jpg'), 'in', 'in/*', 'link.jpg']
+    assert find_images(inputs) == [Path('in/x.jpg')]
+    assert demo.main([*inputs, str(tiny.config), str(tiny.checkpoint), '--no-save-vis']) == 0
+    assert [path.name for path in (here / 'outputs/preds').iterdir()] == ['x.json']
 
 
 def test_prints_what_it_would_write(demo, tiny, here, capsys):

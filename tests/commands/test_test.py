@@ -1,6 +1,8 @@
 """``test``: evaluates, writes predictions and pictures, and refuses what it cannot do."""
 
+import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -45,6 +47,28 @@ def test_evaluates_and_writes_predictions_and_pictures(test, tiny, tmp_path):
     assert [path.name for path in drawn] == [path.name for path in paths]
     for path, (height, width) in zip(drawn, SIZES, strict=True):
         assert Image.open(path).size == (2 * width, height)  # what is to be found, and what is found
+
+
+def test_pictures_of_one_name_in_two_folders_are_both_drawn(test, tiny, tmp_path):
+    shutil.copytree(tiny.data, tmp_path / 'data')
+    content = json.loads((tiny.data / 'instances.json').read_text())
+    for i, image in enumerate(content['images'][:2]):
+        image['file_name'] = f'{"ab"[i]}/x.jpg'
+        (tmp_path / 'data/images' / 'ab'[i]).mkdir()
+        (tmp_path / f'data/images/{i}.jpg').rename(tmp_path / 'data/images' / image['file_name'])
+    (tmp_path / 'data/instances.json').write_text(json.dumps(content))
+    test('--show-dir', 'drawn', options=[f'test_dataloader.dataset.data_root={tmp_path}/data'])
+    sizes = {path.name: Image.open(path).size for path in tmp_path.glob('*/drawn/*')}
+    expected = dict(zip(('x.jpg', 'x_2.jpg', '2.jpg', '3.jpg'), SIZES, strict=True))
+    assert sizes == {name: (2 * width, height) for name, (height, width) in expected.items()}
+
+
+@pytest.mark.parametrize('score', [0.0, 1.1])
+def test_pictures_show_what_scores_above_the_threshold_of_the_config(test, tiny, tmp_path, score):
+    test('--show-dir', 'drawn', options=[f'default_hooks.visualization.score_thr={score}'])
+    drawn = np.asarray(Image.open(next(tmp_path.glob('*/drawn/0.jpg'))), int)[:, SIZES[0][1] :]
+    changed = np.abs(drawn - np.asarray(Image.open(tiny.data / 'images/0.jpg'), int)).max()
+    assert changed > 100 if score == 0.0 else changed < 100  # JPEG twice, on noise
 
 
 @pytest.mark.parametrize(
