@@ -11,6 +11,6 @@ found.labels, found.shares
 
 from ..checkpoints.files import read as load_checkpoint
 from .predictors import Detector, NamedImage, Segmentor
-from .results import Detections, Segmentation
+from .results import Detections, Panoptic, Segmentation
 
-__all__ = ['Detections', 'Detector', 'NamedImage', 'Segmentation', 'Segmentor', 'load_checkpoint']
+__all__ = ['Detections', 'Detector', 'NamedImage', 'Panoptic', 'Segmentation', 'Segmentor', 'load_checkpoint']

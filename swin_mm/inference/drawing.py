@@ -52,7 +52,7 @@ class Writer(ABC):
             self.visualizer.add_datasample(
                 name,
                 np.ascontiguousarray(image[..., ::-1]),  # mmseg has OpenCV write into an array of this layout
-                found.sample,
+                self.drawable(found),
                 draw_gt=False,
                 show=self.show,
                 out_file=drawn and str(drawn),
@@ -67,9 +67,17 @@ class Writer(ABC):
 
     def save_prediction(self, stem: Path, found: Any) -> Iterator[Path]:
         """Yields the files of predictions written; their names begin with ``stem``."""
+        yield self.write_json(stem, self.to_json(found))
+
+    def write_json(self, stem: Path, content: dict[str, Any]) -> Path:
+        """Writes ``content`` to ``stem`` with .json at its end, which it returns."""
         path = Path(f'{stem}.json')
-        path.write_text(json.dumps(self.to_json(found)))
-        yield path
+        path.write_text(json.dumps(content))
+        return path
+
+    def drawable(self, found: Any) -> Any:
+        """The sample that the visualiser draws."""
+        return found.sample
 
     @abstractmethod
     def drawing_options(self) -> dict[str, Any]:
@@ -81,7 +89,7 @@ class Writer(ABC):
 
 
 class DetectionWriter(Writer):
-    """Writes boxes and masks; draws those with a score from ``score`` on, in the colours of ``palette``.
+    """Writes boxes, masks and segments; draws those with a score from ``score`` on, in the colours of ``palette``.
 
     ``palette`` None takes the colours of the detector's data set, 'coco', 'voc', 'citys' and 'random' others. Raises
     ValueError for a palette with too few colours. The other arguments are those of `Writer`.
@@ -114,8 +122,31 @@ class DetectionWriter(Writer):
         """The score to draw from."""
         return {'pred_score_thr': self.score}
 
+    def drawable(self, found: Detections) -> Any:
+        """The sample without a panoptic map in which nothing was found, where mmdet 3.3's visualiser fails."""
+        if found.panoptic is None or len(found.panoptic.labels):
+            return found.sample
+        sample = found.sample.clone()
+        del sample.pred_panoptic_seg
+        return sample
+
+    def save_prediction(self, stem: Path, found: Detections) -> Iterator[Path]:
+        """Yields the files of predictions written: segments as a PNG, its colours as panopticapi has them."""
+        content = self.to_json(found)
+        if found.panoptic is not None:
+            path = Path(f'{stem}_panoptic_seg.png')
+            numbers = np.append(found.panoptic.ids, 0)[found.panoptic.segments]  # the last, 0, where nothing was found
+            colours = np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1)
+            Image.fromarray(colours.astype(np.uint8)).save(path)
+            yield path
+            content['panoptic_seg_path'] = str(path)
+        yield self.write_json(stem, content)
+
     def to_json(self, found: Detections) -> dict[str, Any]:
-        """The layout that mmdet's ``DetInferencer`` writes, and ``label_names``; masks as COCO run-length encodings."""
+        """The layout that mmdet's ``DetInferencer`` writes, and names; masks as COCO run-length encodings.
+
+        ``segments_info`` has the number of each segment in the PNG, as COCO's panoptic format has it, and its class.
+        """
         from mmdet.structures.mask import encode_mask_results
 
         result: dict[str, Any] = dict(
@@ -127,6 +158,9 @@ class DetectionWriter(Writer):
         if found.masks is not None:
             codes = encode_mask_results(found.masks)
             result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
+        if (panoptic := found.panoptic) is not None:
+            numbered = zip(panoptic.ids.tolist(), panoptic.labels.tolist(), panoptic.names, strict=True)
+            result['segments_info'] = [dict(id=i, label=label, label_name=name) for i, label, name in numbered]
         return result
 
 

@@ -56,6 +56,8 @@ def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
         raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {first["type"]}')
     reader = dict(flag=first.get('color_type', 'color'), backend=first.get('imdecode_backend', 'cv2'))
     load = dict(type=f'{scope}.LoadImageFromNDArray', to_float32=first.get('to_float32', False))
+    # Even to be built, this one needs panopticapi, to read what is not read here.
+    rest = [step for step in rest if type_name(step) != 'LoadPanopticAnnotations']
     pipeline = Compose([load, *rest])
     pipeline.transforms = [step for step in pipeline.transforms if not isinstance(step, LoadAnnotations)]
     return reader, pipeline
@@ -109,7 +111,7 @@ def _configured(cfg: Config) -> dict[str, Any]:
     """Reads the names and colours of the test data set, None if missing, without its annotations."""
     from mmengine.registry import DATASETS
 
-    metainfo = DATASETS.build(dict(copy.deepcopy(_test_dataset(cfg)), lazy_init=True)).metainfo
+    metainfo = DATASETS.build(dict(copy.deepcopy(_test_dataset(cfg)), pipeline=[], lazy_init=True)).metainfo
     return {'classes': metainfo.get('classes'), 'palette': metainfo.get('palette')}
 
 
@@ -134,7 +136,8 @@ def head_that_predicts(model: nn.Module) -> nn.Module | None:
     Of a cascade it is the last one: its stages vote with it, on the same classes. The head of a region proposal network
     and auxiliary heads have classes of their own, so the largest number in a model would be a guess.
     """
-    places = ('roi_head.bbox_head', 'panoptic_fusion_head', 'panoptic_head', 'bbox_head', 'mask_head', 'decode_head')
+    # The head that fuses things and stuff comes last in a model that has it, after a box head of things alone.
+    places = ('panoptic_fusion_head', 'roi_head.bbox_head', 'panoptic_head', 'bbox_head', 'mask_head', 'decode_head')
     for place in places:
         head: Any = model
         for name in place.split('.'):

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor
 
 from ..errors import one_line
 from ..recipes import find_config
+from .adapter import detections
 from .images import MAX_PIXELS, WANTED, check_array, check_max_pixels, read_image
 from .loading import input_pipeline, load_model, pick_device
 from .results import Detections, Segmentation
@@ -179,18 +179,7 @@ class Detector(Predictor[Detections]):
     scope = 'mmdet'
 
     def _result(self, sample: Any) -> Detections:
-        sample = sample.cpu()
-        found = sample.pred_instances
-        labels = found.labels.numpy()
-        masks = found.get('masks')
-        return Detections(
-            boxes=found.bboxes.numpy(),
-            scores=found.scores.numpy(),
-            labels=labels,
-            names=[self.classes[label] for label in labels],
-            masks=masks.numpy() if isinstance(masks, Tensor) else masks,
-            sample=sample,
-        )
+        return detections(sample.cpu(), self.classes)
 
 
 class Segmentor(Predictor[Segmentation]):

@@ -28,6 +28,7 @@ def model(**parts) -> nn.Module:
         (model(rpn_head=head(1), roi_head=model(bbox_head=head(2), mask_head=head(80))), 2),
         (model(roi_head=model(bbox_head=nn.ModuleList([head(3), head(3), head(5)]))), 5),
         (model(panoptic_head=head(80), panoptic_fusion_head=head(133)), 133),
+        (model(roi_head=model(bbox_head=head(80)), semantic_head=head(54), panoptic_fusion_head=head(133)), 133),
         (model(decode_head=head(4), auxiliary_head=head(150)), 4),
         (model(decode_head=nn.ModuleList([head(6), head(19)])), 19),
         (model(something=head(3)), None),
