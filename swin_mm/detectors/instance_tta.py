@@ -21,49 +21,54 @@ AXES = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}  # what a 
 class InstanceTTAModel(BaseTTAModel):
     """Runs a detector on every view of an image, scaled or flipped, and merges what it finds.
 
-    The boxes of all views go through one more NMS, as in mmdet's ``DetTTAModel``, which has no masks. The mask head
-    then predicts masks for the boxes that are left, in each view. Their probabilities are averaged (mmdet 2.x,
-    ``MaskTestMixin.aug_test_mask``) and pasted once. Results without masks are merged as in ``DetTTAModel``.
+    The boxes of all views go through one more NMS, as in mmdet's ``DetTTAModel``, which has no masks. Mask R-CNN then
+    predicts masks for the boxes that are left, in each view. Their probabilities are averaged (mmdet 2.x,
+    ``MaskTestMixin.aug_test_mask``) and pasted once. Any other detector's boxes keep the masks, if there are any, of
+    the view that they were found in.
 
     Args:
-        module: The detector, or its config; one with masks must have a ``StandardRoIHead``, as Mask R-CNN has.
+        module: The detector, or its config.
         tta_cfg: ``nms`` is the config of mmcv's `batched_nms`, ``max_per_img`` the number of boxes to keep.
         data_preprocessor: Replaces the detector's own; None keeps that one.
-
-    Raises:
-        ValueError: The masks of ``module`` come from another head.
     """
 
     def __init__(self, module: Any, tta_cfg: dict, data_preprocessor: Any = None):
         super().__init__(module, data_preprocessor)
         self.tta_cfg = tta_cfg
-        head = type(getattr(self.module, 'roi_head', None)).__name__
-        if self.module.with_mask and head != 'StandardRoIHead':
-            raise ValueError(f'masks of several views are merged with roi_head=StandardRoIHead only, got {head}')
 
     @torch.no_grad()
     def test_step(self, data: dict) -> list[Any]:
         """Gives one ``DetDataSample`` per image, in pixels of the original image.
 
         ``data`` is what `TestTimeAug` and the loader make: its ``inputs`` and ``data_samples`` are lists over the
-        views, and each item is a list over the images.
+        views, and each item is a list over the images. Raises ValueError for a detector that gives panoptic maps.
         """
-        if not self.module.with_mask:
-            return super().test_step(data)
-        views = []
-        for values in zip(*data.values(), strict=True):
-            views.append(self._predict_boxes(dict(zip(data, values, strict=True))))
+        inputs = [dict(zip(data, values, strict=True)) for values in zip(*data.values(), strict=True)]
+        if not _masks_follow_boxes(self.module):
+            return self.merge_preds(list(zip(*map(self._predict, inputs), strict=True)))
+        views = [self._predict_boxes(view) for view in inputs]
         samples_of_views = [samples for _, samples in views]
         merged = self.merge_preds(list(zip(*samples_of_views, strict=True)))
         self._add_masks(merged, views)
         return merged
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[Any]]) -> list[Any]:
-        """Gives the first sample of each image, with the boxes of all its views merged.
+        """Gives the first sample of each image, with the boxes of all its views merged, and the masks that they have.
 
-        ``data_samples_list[image][view]`` has boxes in pixels of the original image, flipped if the view is flipped.
+        ``data_samples_list[image][view]`` has both in pixels of the original image, flipped if the view is flipped.
         """
         return [self._merge_boxes(samples) for samples in data_samples_list]
+
+    def _predict(self, view: dict) -> list[Any]:
+        """Gives the samples of one view of each image, with all that the detector finds there."""
+        flips = [sample.metainfo.get('flip', False) for sample in view['data_samples']]
+        for sample in view['data_samples']:
+            # Told of a flip, a cascade of mmdet 3.3 turns its masks back before they are pasted, and fails at that.
+            sample.set_metainfo(dict(flip=False))
+        samples = self.module.test_step(view)
+        for sample, flip in zip(samples, flips, strict=True):
+            sample.set_metainfo(dict(flip=flip))
+        return samples
 
     def _predict_boxes(self, view: dict) -> tuple[Sequence[Tensor], list[Any]]:
         """Gives the feature maps of one view of each image, and the samples with the boxes found there."""
@@ -81,14 +86,18 @@ class InstanceTTAModel(BaseTTAModel):
     def _merge_boxes(self, samples: Sequence[Any]) -> Any:
         from mmcv.ops import batched_nms
 
-        boxes = torch.cat([_flip_boxes(sample.pred_instances.bboxes, sample.metainfo) for sample in samples])
-        scores = torch.cat([sample.pred_instances.scores for sample in samples])
-        labels = torch.cat([sample.pred_instances.labels for sample in samples])
-        if len(boxes):
-            kept, index = batched_nms(boxes, scores, labels, self.tta_cfg['nms'])
+        if 'pred_panoptic_seg' in samples[0]:
+            raise ValueError(
+                'panoptic maps of several views cannot be merged: test without --tta, or set '
+                'model.test_cfg.panoptic_on=False in a MaskFormer or Mask2Former that also gives instances'
+            )
+        found = InstanceData.cat([_upright(sample) for sample in samples])
+        if len(found):
+            kept, index = batched_nms(found.bboxes, found.scores, found.labels, self.tta_cfg['nms'])
             index = index[: self.tta_cfg['max_per_img']]
-            boxes, scores, labels = kept[: len(index), :4], kept[: len(index), 4], labels[index]
-        samples[0].pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+            found = found[index]
+            found.bboxes, found.scores = kept[: len(index), :4], kept[: len(index), 4]
+        samples[0].pred_instances = found
         return samples[0]
 
     def _add_masks(self, merged: list[Any], views: list[tuple[Sequence[Tensor], list[Any]]]) -> None:
@@ -114,6 +123,27 @@ class InstanceTTAModel(BaseTTAModel):
         masks = self.module.roi_head._mask_forward(features, bbox2roi(boxes_in_view))['mask_preds'].sigmoid()
         masks = masks.split([len(some) for some in boxes])
         return torch.cat([_flip(mask, meta) for mask, meta in zip(masks, metas, strict=True)])
+
+
+def _masks_follow_boxes(detector: Any) -> bool:
+    """Whether masks can be predicted for any boxes, by the steps of `InstanceTTAModel`: as in Mask R-CNN."""
+    from mmdet.models import StandardRoIHead, TwoStageDetector
+
+    head: Any = getattr(detector, 'roi_head', None)
+    return type(detector).predict is TwoStageDetector.predict and type(head) is StandardRoIHead and head.with_mask
+
+
+def _upright(sample: Any) -> InstanceData:
+    """Gives the boxes, scores, labels and masks found in one view, flipped back if the view is flipped."""
+    from mmdet.structures.mask import mask2bbox
+
+    found, meta = sample.pred_instances, sample.metainfo
+    result = InstanceData(scores=found.scores, labels=found.labels, bboxes=_flip_boxes(found.bboxes, meta))
+    if 'masks' in found:
+        result.masks = _flip(found.masks, meta)
+        if not found.bboxes.any():  # SOLO's head gives zeros
+            result.bboxes = mask2bbox(result.masks).to(found.scores)
+    return result
 
 
 def _flip(array: Tensor, meta: dict) -> Tensor:

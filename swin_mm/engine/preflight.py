@@ -67,10 +67,11 @@ def check_inputs(cfg: Config, training: bool) -> None:
 def check_label_classes(cfg: Config) -> None:
     """Raises PreflightError if ``swin_mm.LoadLabels`` allows another number of classes than the model predicts.
 
-    ``cfg.model`` may be a ``tta_model`` with the model inside.
+    Only models with a ``decode_head`` learn from label maps. It may stand inside a wrapper, such as a ``tta_model``.
     """
-    model = cfg.get('model') or {}
-    head = model.get('module', model).get('decode_head') or {}
+    parts = settings_within(cfg.get('model') or {}, 'model')
+    heads = [(f'{key}.decode_head', part['decode_head']) for key, part in parts if part.get('decode_head')]
+    place, head = heads[0] if heads else ('', {})
     if isinstance(head, list | tuple):
         head = head[-1]
     predicted = head.get('num_classes')
@@ -79,7 +80,7 @@ def check_label_classes(cfg: Config) -> None:
             if type_name(step) == 'LoadLabels' and predicted is not None and step.get('num_classes') != predicted:
                 raise PreflightError(
                     f'num_classes must be that of the data set everywhere, got {step.get("num_classes")} in {key} '
-                    f'(LoadLabels) and {predicted} in model.decode_head'
+                    f'(LoadLabels) and {predicted} in {place}'
                 )
 
 

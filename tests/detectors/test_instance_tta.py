@@ -14,6 +14,7 @@ from mmengine.runner import load_checkpoint
 from PIL import Image
 from pycocotools import mask as coco
 from samples import tiny_segmentation, tiny_training
+from samples.stock_detectors import save_random_weights, write_config
 from torch.nn import functional
 
 from swin_mm.commands import test as test_command
@@ -162,6 +163,14 @@ def turn(boxes, size, flip):
     return torch.stack([x1, y1, x2, y2], 1)
 
 
+def box_of(mask):
+    """The smallest box around what is True in a mask (H, W)."""
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    if not len(rows):
+        return torch.zeros(4)
+    return torch.cat([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+
+
 def suppress(boxes, scores, labels):
     """Places of the boxes that greedy NMS at 0.5 keeps in each class, best first."""
     keep = []
@@ -222,10 +231,13 @@ def test_one_view_is_the_plain_prediction(detector, paths):
         assert torch.equal(found.masks, plain.masks)
 
 
-def plainly(model, path):
+def plainly(model, path, flipped=False):
     steps = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=SCALES[0], keep_ratio=True)]
+    if flipped:
+        steps.append(dict(type='RandomFlip', prob=1.0))
+    keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')  # no word of a flip
     with DefaultScope.overwrite_default_scope('mmdet'):
-        pipeline = Compose([*steps, dict(type='PackDetInputs')])
+        pipeline = Compose([*steps, dict(type='PackDetInputs', meta_keys=keys)])
     with torch.no_grad():
         (sample,) = model.test_step(pseudo_collate([pipeline(dict(img_path=str(path), img_id=0))]))
     return sample.pred_instances
@@ -258,11 +270,45 @@ def test_finding_nothing_is_a_prediction(tiny, paths):
     assert found.masks.shape == (0, *tiny_training.SIZES[0])
 
 
-def test_other_mask_heads_are_refused(detector):
-    model = torch.nn.Module()
-    model.with_mask, model.test_step = True, None
-    with pytest.raises(ValueError, match='roi_head=StandardRoIHead only, got NoneType'):
-        MODELS.build(dict(TTA, module=model))
+@pytest.fixture
+def stock(tmp_path):
+    """A function from a name in `STOCK` to mmdet's model with our backbone, narrow and random."""
+
+    def stock(name):
+        cfg = write_config(tmp_path, name)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(cfg.model)
+        load_checkpoint(model, str(save_random_weights(cfg, tmp_path)))
+        return model.eval()
+
+    return stock
+
+
+@pytest.mark.parametrize('name', ['htc', 'mask2former', 'solo'])
+def test_boxes_of_other_heads_keep_the_masks_that_they_were_found_with(stock, paths, name):
+    """Against the model's own results for a picture and its mirror image, flipped back."""
+    model = stock(name)
+    (found,) = merged(model, paths[1:2], SCALES[:1], (None, 'horizontal'))
+    height, width = tiny_training.SIZES[1]
+    own, mirrored = plainly(model, paths[1]), plainly(model, paths[1], flipped=True)
+    masks = torch.cat([own.masks, mirrored.masks.flip(2)])
+    boxes = torch.cat([own.bboxes, turn(mirrored.bboxes, (width, height), 'horizontal')])
+    if name == 'solo':  # which gives no boxes
+        assert not own.bboxes.any()
+        boxes = torch.stack([box_of(mask) for mask in masks])
+    keep = suppress(boxes, torch.cat([own.scores, mirrored.scores]), torch.cat([own.labels, mirrored.labels]))[:LIMIT]
+    assert len({i < len(own) for i in keep}) == 2
+    torch.testing.assert_close(found.bboxes, boxes[keep], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.scores, torch.cat([own.scores, mirrored.scores])[keep])
+    assert torch.equal(found.labels, torch.cat([own.labels, mirrored.labels])[keep])
+    assert found.masks.any()
+    assert torch.equal(found.masks, masks[keep])
+
+
+@pytest.mark.parametrize('name', ['panoptic_fpn', 'mask2former_panoptic'])
+def test_panoptic_maps_are_refused(stock, paths, name):
+    with pytest.raises(ValueError, match='panoptic maps of several views cannot be merged: test without --tta'):
+        merged(stock(name), paths[:1])
 
 
 def test_the_flag_writes_boxes_and_masks_of_the_recipe(tiny, detector, paths, tmp_path):

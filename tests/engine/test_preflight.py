@@ -12,7 +12,13 @@ from mmengine.runner import Runner
 
 from swin_mm.checkpoints.downloads import cached
 from swin_mm.engine import preflight
-from swin_mm.engine.preflight import batch_advice, check_inputs, check_mixed_precision, check_strategy
+from swin_mm.engine.preflight import (
+    batch_advice,
+    check_inputs,
+    check_label_classes,
+    check_mixed_precision,
+    check_strategy,
+)
 from swin_mm.errors import PreflightError
 from swin_mm.recipes import datasets_in, move_data_root
 
@@ -265,3 +271,17 @@ def test_sharded_checkpoints_are_refused():
         check_strategy(Config.fromstring(text % '', '.py'))
     check_strategy(Config.fromstring(text % ", state_dict_cfg='full'", '.py'))
     check_strategy(Config.fromstring("strategy = dict(type='DDPStrategy')", '.py'))
+
+
+@pytest.mark.parametrize('wrapper', ['{}', 'dict(module={})', 'dict(teacher=None, student=dict(segmentor={}))'])
+@pytest.mark.parametrize('head', ['dict(num_classes=4)', '[dict(num_classes=9), dict(num_classes=4)]'])
+def test_label_classes_are_those_of_the_head_wherever_it_stands(tmp_path, wrapper, head):
+    steps = "train_dataloader = dict(dataset=dict(pipeline=[dict(type='swin_mm.LoadLabels', num_classes={})]))\n"
+    model = f'model = {wrapper.format(f"dict(decode_head={head})")}\n'
+    (tmp_path / 'right.py').write_text(steps.format(4) + model)
+    (tmp_path / 'wrong.py').write_text(steps.format(3) + model)
+    check_label_classes(Config.fromfile(tmp_path / 'right.py'))
+    with pytest.raises(
+        PreflightError, match=r'got 3 in train_dataloader\S* \(LoadLabels\) and 4 in model\S*decode_head'
+    ):
+        check_label_classes(Config.fromfile(tmp_path / 'wrong.py'))
