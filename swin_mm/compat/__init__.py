@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -30,13 +30,18 @@ def install() -> None:
       ``mmengine.hub``.
     * ``fsdp`` lets its FSDPStrategy resume an optimizer.
     * ``recipe_bases`` gives a meaning to ``_base_ = 'swin_mm::NAME.py'``.
+
+    As soon as mmdet's models are imported:
+
+    * ``autocast`` keeps boxes in float32 under ``torch.autocast``.
     """
     mmcv_ops.install()
     mmpretrain.install()
-    if sys.modules.get('mmengine') is not None:
-        _patch_mmengine()
-    else:
-        sys.meta_path.insert(0, _MmengineFinder())
+    for name, patch in (('mmengine', _patch_mmengine), ('mmdet.models', _patch_mmdet)):
+        if sys.modules.get(name) is not None:
+            patch()
+        else:
+            sys.meta_path.insert(0, _Finder(name, patch))
 
 
 @functools.cache
@@ -61,20 +66,27 @@ def _patch_mmengine() -> None:
     recipe_bases.install()
 
 
-class _MmengineFinder(MetaPathFinder):
-    """Waits until mmengine is imported, which is then patched as soon as it is whole.
+def _patch_mmdet() -> None:
+    from . import autocast
 
-    It stays if somebody only asks whether mmengine is there, or if its import fails, and then succeeds later.
+    autocast.install()
+
+
+class _Finder(MetaPathFinder):
+    """Waits until the module ``name`` is imported, and calls ``patch`` as soon as it is whole.
+
+    It stays if somebody only asks whether the module is there, or if its import fails, and then succeeds later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, patch: Callable[[], None]) -> None:
+        self.name, self.patch = name, patch
         self._asks_others = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Gives the spec of ``mmengine`` that another finder has, with a loader that patches at the end."""
-        if fullname != 'mmengine' or self._asks_others:
+        """Gives the spec of the module that another finder has, with a loader that patches at the end."""
+        if fullname != self.name or self._asks_others:
             return None
         self._asks_others = True
         try:
@@ -87,16 +99,16 @@ class _MmengineFinder(MetaPathFinder):
 
 
 class _PatchingLoader(Loader):
-    """Loads mmengine with its own loader, then patches it."""
+    """Loads a module with its own loader, then patches it."""
 
-    def __init__(self, loader: Loader, finder: _MmengineFinder):
+    def __init__(self, loader: Loader, finder: _Finder):
         self._loader, self._finder = loader, finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)  # data, source: what else a loader may be asked for
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leaves it to mmengine's own loader."""
+        """Leaves it to the module's own loader."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -104,4 +116,4 @@ class _PatchingLoader(Loader):
         self._loader.exec_module(module)
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
-            _patch_mmengine()
+            self._finder.patch()
