@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..errors import megabytes
 from .peers import Conditions, Repetition
 
 Key = TypeVar('Key')
@@ -130,7 +131,7 @@ def comparison_table(result: dict[str, Any]) -> str:
         line = f'{name:22}{_milliseconds(entry["median"]):>13}{_middle_half(entry):>27}{entry["speed"]:>8.2f}x'
         line += f'{_text_or_blank(entry["difference"], ".1e"):>13}'
         if with_memory:
-            line += f'{_megabytes(entry["memory"]):>14}'
+            line += f'{_memory(entry):>14}'
         if with_compiling:
             line += f'{_text_or_blank(entry["compiling"], ".1f", " s"):>12}'
         lines.append(line)
@@ -163,7 +164,7 @@ def scaling_table(result: dict[str, Any]) -> str:
         line = f'{_shape_text(point["shape"]):16}{_milliseconds(point["median"]):>13}{_middle_half(point):>27}'
         line += f'{_milliseconds(point["median"] / point["pixels"] * 1e6):>14}'
         if memory is not None:
-            line += f'{_megabytes(point["memory"]):>14}'
+            line += f'{_memory(point):>14}'
         lines.append(line)
     if result['exponent'] is not None:
         lines.append(f'time ~ pixels ** {result["exponent"]:.3f}, from 512 x 512 up')
@@ -238,8 +239,8 @@ def _middle_half(entry: dict[str, Any]) -> str:
     return f'{_milliseconds(first)} - {_milliseconds(third)}'
 
 
-def _megabytes(size: int | None) -> str:
-    return '' if size is None else f'{size / 1e6:,.1f} MB'
+def _memory(measured: dict[str, Any]) -> str:
+    return '' if measured['memory'] is None else megabytes(measured['memory'])
 
 
 def _text_or_blank(value: float | None, form: str, unit: str = '') -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import shutil
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from ..errors import RunError
 from ..registry import HOOKS
 from .around import around_run
 
-SHARED_MEMORY = '/dev/shm'
 DEAD_WORKER = 'DataLoader worker (pid'  # PyTorch's message begins so; in a worker's own errors this text comes later
 
 
@@ -64,7 +62,7 @@ def explanation(error: RuntimeError, timeout: float) -> str | None:
     if text.startswith(DEAD_WORKER):
         return (
             f'a worker process of the data loader died ({text.splitlines()[0].rstrip(". ")}). "Killed" mostly means '
-            f'that memory ran out, "Bus error" that shared memory did ({_shared_memory()}): lower num_workers'
+            'that memory ran out, "Bus error" that shared memory did (`swin-mm doctor` shows both): lower num_workers'
         )
     if isinstance(error, torch.distributed.DistError) or '/gloo/' in text or '[c10d]' in text:
         return (
@@ -109,10 +107,3 @@ def _explained(loader: Any) -> Iterator[None]:
 def _was_raised_within_loader(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_filename == dataloader.__file__ for frame, _ in frames)
-
-
-def _shared_memory() -> str:
-    if not os.path.isdir(SHARED_MEMORY):
-        return f'no {SHARED_MEMORY} here'
-    usage = shutil.disk_usage(SHARED_MEMORY)
-    return f'{SHARED_MEMORY}: {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free'

@@ -154,7 +154,7 @@ def test_training_is_measured_with_its_memory(benchmark, capsys):
     assert 1.8 * memory[0] < memory[1] < 2 * memory[0]  # all but the tables of biases
     text = capsys.readouterr().out
     assert 'activations kept for the backward pass' in text
-    assert f'{memory[1] / 1e6:.1f} MB' in text
+    assert f'{memory[1] / 1e6:.2f} MB' in text
 
 
 def test_compiled_ones_stand_beside_the_plain_ones(benchmark, monkeypatch, capsys):
