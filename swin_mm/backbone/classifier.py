@@ -24,7 +24,8 @@ class SwinClassifier(BaseModule):
     The arguments are those of `SwinTransformer`, those for maps excepted. It differs from the backbone in that blocks
     do not shift along a side of the map that one window covers, the last stage at 224 pixels with a window of 7: as in
     torchvision at any size whose sides are multiples of the patch, and as in the official classification code at the
-    square sizes that it takes (``SwinTransformerBlock.__init__``).
+    square sizes that it takes (``SwinTransformerBlock.__init__``). A trace or ONNX file keeps the shifts of its
+    example, so it serves images of that size alone.
 
     Names are those of the official classifiers; weights of any dialect load, head and last norm included. Raises
     ValueError or TypeError for arguments that break a rule.

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..kernels import BlockLayers, MergingLayers, fast_block, fast_merging
 from ..kernels.block import must_be_called
+from ..kernels.tracing import is_traced
 from .attention.window import WindowAttention
 
 Norm = Callable[[int], nn.Module]
@@ -49,7 +50,10 @@ class PatchEmbed(nn.Module):
         self.norm = norm(dim) if norm else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        bottom, right = (-side % patch for side, patch in zip(image.shape[2:], self.patch_size, strict=True))
+        if is_traced():  # no branch: the convolution leaves what makes no whole patch
+            bottom, right = (patch - 1 for patch in self.patch_size)
+        else:
+            bottom, right = (-side % patch for side, patch in zip(image.shape[2:], self.patch_size, strict=True))
         if bottom or right:
             image = F.pad(image, (0, right, 0, bottom))
         image = image.contiguous(memory_format=torch.channels_last)  # then so is the result, and no copy makes tokens
@@ -70,8 +74,9 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _, H, W, _ = x.shape
-        if H % 2 or W % 2:
-            x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+        if is_traced() or H % 2 or W % 2:
+            # Not W % 2: exporters see at once that this gives even sides, and reason a third of the time.
+            x = F.pad(x, (0, 0, 0, (W + 1) // 2 * 2 - W, 0, (H + 1) // 2 * 2 - H))
         if (merged := fast_merging(self._layers(), x)) is not None:
             return merged
         return self.reduction(self.norm(self.gather(x)))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import cpu, cpu_block, lean_linear, reference, sdpa
 from .block import BlockLayers, MergingLayers
+from .tracing import is_traced
 from .triton import launch as triton
 
 __all__ = ['KERNELS', 'BlockLayers', 'MergingLayers', 'fast_block', 'fast_merging', 'fastest']
@@ -36,10 +37,11 @@ def fastest(qkv: Tensor, dropout: float) -> str:
 
     'triton' has never run on a GPU, so it is taken by name only.
     """
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    kernel = 'cpu' if qkv.device.type == 'cpu' and not dropout and not traced else 'sdpa'
-    if not traced:
-        _log_choice(kernel)
+    if is_traced():
+        # An exporter rewrites fused attention, and the strides of its result with it, on which later views rest.
+        return 'sdpa' if torch.compiler.is_dynamo_compiling() else 'reference'
+    kernel = 'cpu' if qkv.device.type == 'cpu' and not dropout else 'sdpa'
+    _log_choice(kernel)
     return kernel
 
 

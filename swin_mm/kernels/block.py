@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks  # where the hooks of all modules are
+
+from .tracing import is_traced
 
 
 class Windows(NamedTuple):
@@ -60,7 +61,7 @@ def must_be_called(modules: Iterable[nn.Module]) -> bool:
     So it is if a compiler or tracer is at work, or if somebody has set a hook, on one of them or on all modules as
     profilers and counters of operations do, or has replaced a ``forward``.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_traced():
         return True
     if any((hooks._global_forward_hooks, hooks._global_forward_pre_hooks)):
         return True

@@ -34,6 +34,8 @@ def window_attention(
         raise ValueError(f"kernel='cpu' has no dropout of attention weights, got {dropout}: use 'reference'")
     if qkv.device.type != 'cpu':
         raise ValueError(f"kernel='cpu' must be given tensors on the CPU, got {qkv.device}: use 'auto'")
+    if torch.jit.is_tracing():
+        raise ValueError("kernel='cpu' cuts the example's map into strips, and a trace would keep them: use 'auto'")
     grid = WindowGrid((qkv.shape[1], qkv.shape[2]), window, shift)
     pad = torch.zeros_like(qkv[0, 0, 0]) if pad is None else pad.to(qkv.dtype)
     return _WindowAttention.apply(qkv, bias, pad, grid, scale)

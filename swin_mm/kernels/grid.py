@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .tracing import is_traced
+
 MASKED = -100.0  # added to the score of a masked pair; finite, as in the official code
 
 
@@ -57,7 +59,8 @@ class WindowGrid:
     @property
     def counts(self) -> tuple[int, int]:
         """Number of windows as (rows, columns)."""
-        return -(-self.size[0] // self.window[0]), -(-self.size[1] // self.window[1])
+        (H, W), (h, w) = self.size, self.window
+        return (H + h - 1) // h, (W + w - 1) // w  # not -(-H // h): exporters round a negative quotient towards zero
 
     @property
     def num_windows(self) -> int:
@@ -78,11 +81,11 @@ class WindowGrid:
 
         ``fill`` ``(C,)`` is the value of a padding token; None means zeros.
         """
-        (h, w), (rows, columns) = self.window, self.counts
+        h, w = self.window
         x = self._pad(x, fill)
         if self.shifted:
             x = x.roll((-self.shift[0], -self.shift[1]), dims=(1, 2))
-        x = x.unflatten(2, (columns, w)).unflatten(1, (rows, h))  # (B, rows, h, columns, w, C)
+        x = x.unflatten(2, (-1, w)).unflatten(1, (-1, h))  # (B, rows, h, columns, w, C)
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def join(self, windows: Tensor) -> Tensor:
@@ -125,8 +128,8 @@ class WindowGrid:
 
     def _pad(self, x: Tensor, fill: Tensor | None) -> Tensor:
         (h, w), (rows, columns) = self.window, self.counts
-        # A compiled graph pads by a whole window and cuts. So it has no branch on the padding, and serves all sizes.
-        bottom, right = self.window if torch.compiler.is_compiling() else self.padding
+        # A recorded graph pads by a whole window and cuts. So it has no branch on the padding, and serves all sizes.
+        bottom, right = self.window if is_traced() else self.padding
         if fill is None:
             x = F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
         else:
@@ -139,7 +142,7 @@ class WindowGrid:
 
 def _cut(x: Tensor, H: int, W: int) -> Tensor:
     """The first ``H`` rows and ``W`` columns of a map ``(B, rows, columns, C)``."""
-    if torch.compiler.is_compiling():  # a slice is contiguous at some sizes only, and would need a graph for each case
+    if is_traced():  # a slice is contiguous at some sizes only, and would need a graph for each case
         return F.pad(x, (0, 0, 0, W - x.shape[2], 0, H - x.shape[1]))
     return x[:, :H, :W]
 

@@ -152,28 +152,6 @@ def test_a_pickled_module_is_the_same_and_independent(make_swin):
     assert not twin.layers[0].training
 
 
-@pytest.mark.parametrize('kernel', ['auto', 'reference'])
-def test_a_trace_is_right_at_another_size(make_swin, kernel):
-    """OpenMMLab's class returns maps of a wrong size there, without an error."""
-    net = make_swin(kernel=kernel, depths=(2, 1, 1, 1), out_indices=(0, 1)).eval()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of torch.jit.trace: it is deprecated, and cannot know what depends on sizes
-        traced = torch.jit.trace(net, torch.randn(1, 3, 60, 70))
-        for size in ((60, 70), (90, 100), (33, 130), (1, 1)):
-            image = torch.randn(1, 3, *size)
-            assert_equal(traced(image), net(image), rtol=1e-4, atol=1e-4)
-
-
-def test_an_exported_program_is_right_or_refuses(make_swin):
-    net = make_swin(depths=(2, 1, 1, 1), out_indices=(0, 1)).eval()
-    program = torch.export.export(net, (torch.randn(1, 3, 60, 70),)).module()
-    image = torch.randn(1, 3, 60, 70)
-    assert_equal(program(image), net(image), rtol=1e-4, atol=1e-4)
-    for shape in ((1, 3, 90, 70), (1, 3, 60, 100), (2, 3, 60, 70)):
-        with pytest.raises((AssertionError, RuntimeError), match=r'Guard failed|shape'):
-            program(torch.randn(shape))
-
-
 def test_a_trace_of_a_training_serves_another_batch(make_swin):
     net = make_swin(depths=(1, 1, 1, 1), out_indices=(0, 1), drop_path_rate=0.3).train()
     with warnings.catch_warnings():
