@@ -1,10 +1,12 @@
+import time
+
 import numpy as np
 import pytest
 import torch
 from mmcv.ops import batched_nms, nms, nms_match, soft_nms
 from torchvision.ops import batched_nms as torchvision_batched_nms
 
-from swin_mm.compat.mmcv_ops.nms import softnms
+from swin_mm.compat.mmcv_ops.soft_nms import softnms
 
 
 def iou(a, b, offset=0):
@@ -71,7 +73,33 @@ def test_soft_nms_is_the_loop_of_swaps(make_boxes, method, ties):
     torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
 
 
-def soft_nms_by_swaps(boxes, scores, method, iou_threshold, sigma, min_score):
+@pytest.mark.parametrize(
+    ('method', 'iou_threshold', 'offset'),
+    [('naive', 0.3, 0), ('naive', 0.0, 0), ('linear', 0.3, 1), ('linear', 0.0, 0), ('gaussian', 0.3, 1)],
+)
+@pytest.mark.parametrize('classes', [1, 7])
+def test_soft_nms_of_hundreds_of_boxes_is_the_loop_of_swaps(make_boxes, method, iou_threshold, offset, classes):
+    """More than are looked at together, classes side by side, and tied scores."""
+    scores = torch.randint(1, 1000, (600,)) / 1000
+    boxes = make_boxes(600) * 8 + 300 * torch.randint(0, classes, (600, 1))
+    arguments = dict(iou_threshold=iou_threshold, sigma=0.5, min_score=0.05)
+    expected = soft_nms_by_swaps(boxes.tolist(), scores.tolist(), method, offset=offset, **arguments)
+    dets, indices = soft_nms(boxes, scores, method=method, offset=offset, **arguments)
+    assert indices.tolist() == [i for i, _ in expected]
+    torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
+
+
+def test_soft_nms_of_3000_boxes_takes_a_fraction_of_a_second():
+    """It takes some 0.03 s; as a loop of PyTorch ops over whole arrays it took 0.8 s."""
+    corners = torch.rand(3000, 2) * 1000
+    boxes, scores = torch.cat([corners, corners + 8 + 200 * torch.rand(3000, 2)], 1), torch.rand(3000)
+    start = time.process_time()
+    dets, _ = soft_nms(boxes, scores, method='linear', iou_threshold=0.5, min_score=0.001)
+    assert len(dets) > 1500
+    assert time.process_time() - start < 0.25
+
+
+def soft_nms_by_swaps(boxes, scores, method, iou_threshold, sigma, min_score, offset=0):
     """(index, score) of the kept boxes, found one box at a time: the last box takes the place of a dropped one."""
     queue = [(i, np.float32(score)) for i, score in enumerate(scores)]
     boxes = np.float32(boxes)
@@ -81,7 +109,7 @@ def soft_nms_by_swaps(boxes, scores, method, iou_threshold, sigma, min_score):
         queue[start], queue[best] = queue[best], queue[start]
         k = start + 1
         while k < len(queue):
-            overlap = iou(boxes[queue[start][0]], boxes[queue[k][0]])
+            overlap = iou(boxes[queue[start][0]], boxes[queue[k][0]], offset)
             soft = np.exp(-(overlap**2) / np.float32(sigma))
             hard = {'naive': 0, 'linear': 1 - overlap}.get(method) if overlap >= np.float32(iou_threshold) else 1
             score = queue[k][1] * np.float32(soft if method == 'gaussian' else hard)

@@ -21,6 +21,7 @@ FAMILIES = (
     'ms_deform_attn',
     'nms',
     'roi_align',
+    'soft_nms',
 )
 
 
