@@ -51,7 +51,7 @@ def swin_by_hand(height: int, width: int) -> int:
     return total
 
 
-@pytest.mark.parametrize('kernel', ['auto', 'sdpa', 'reference'])
+@pytest.mark.parametrize('kernel', ['auto', 'sdpa', 'reference', 'cpu', 'triton'])
 @pytest.mark.parametrize('shape', [(224, 448), (100, 172)], ids=['whole windows', 'padded'])
 def test_the_backbone_is_counted_as_the_paper_counts(main, tmp_path, shape, kernel):
     arguments = f'embed_dims={WIDTH}, depths={DEPTHS}, num_heads=(1, 2, 3, 4), kernel={kernel!r}'
