@@ -14,6 +14,7 @@ Three ideas make it fast; the numbers are those of the layers one after the othe
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import pairwise
+from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from .cpu_threads import map_on_cores
 from .grid import Strip, WindowGrid
 
 PACKED = (torch.float32, torch.bfloat16)
+READ_WHOLE = 2**13  # words of 8 bytes of a weight that are read to see whether it changed
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -135,18 +137,42 @@ _CACHE = WeakTensorKeyDictionary()  # a weight: (its state, what was made of it)
 def cached(weight: Tensor, use: tuple, make: Callable[[], Tensor]) -> Tensor:
     """Returns ``make()``, which is made from ``weight``, and keeps it until ``weight`` or ``use`` changes.
 
-    Versions tell of changes that autograd sees. Of those made through ``.data``, as by averaging hooks, only the
-    content tells. It is summed as integers. Reading a large weight whole takes a twentieth of the time of a forward
-    pass, so one word in 31 is read, which meets every row and every column.
+    Versions tell of changes that autograd sees, and of all that are made under ``torch.no_grad()``. Of changes through
+    ``.data``, as by averaging hooks, only the content tells, see `_digest`.
     """
-    content = weight.detach().contiguous().flatten().view(torch.uint8)
-    end = len(content) // 8 * 8
-    words, rest = content[:end].view(torch.int64), content[end:].tolist()
-    words = words[:: 31 if len(words) > 2**15 else 1]
     version = None if weight.is_inference() else weight._version
-    state = (use, version, weight.data_ptr(), weight.shape, words.sum().item(), rest)
+    state = (use, version, weight.data_ptr(), weight.shape, _digest(weight))
     known, result = _CACHE.get(weight, (None, None))
     if known != state:
         result = make()
         _CACHE[weight] = (state, result)
     return result
+
+
+def _digest(weight: Tensor) -> int:
+    """Gives a number that changes with the content of ``weight``, or with its order.
+
+    A small weight is read whole. To read a large one takes a twentieth of the time of a forward pass, so only some
+    words of 8 bytes are read: at least one in every row and every column. A change through ``.data`` that meets none
+    of them is not seen.
+    """
+    content = weight.detach().contiguous().view(-1).view(torch.uint8)
+    words = (F.pad(content, (0, -len(content) % 8)) if len(content) % 8 else content).view(torch.int64)
+    if len(words) > READ_WHOLE:
+        words = words[:: _step(len(weight), len(words) // len(weight))]
+    return int(torch.dot(words, _factors(len(words))))
+
+
+@cache
+def _step(rows: int, columns: int) -> int:
+    """The step through a matrix, row after row, that meets every row and every column."""
+    step = min(rows, columns)
+    while gcd(step, columns) > 1:
+        step -= 1
+    return step
+
+
+@cache
+def _factors(count: int) -> Tensor:
+    """One random factor for each word, so that words that change places change the sum; ``(count,)`` int64."""
+    return torch.randint(-(2**63), 2**63 - 1, (count,), generator=torch.Generator().manual_seed(0))

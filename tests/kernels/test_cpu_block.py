@@ -124,6 +124,22 @@ def test_a_changed_part_of_a_large_weight_counts(part, dtype):
     assert kept() is not before
 
 
+@pytest.mark.parametrize('order', ['reversed', 'two changed', 'shifted'])
+@pytest.mark.parametrize('axis', [0, 1], ids=['rows', 'columns'])
+@pytest.mark.parametrize('shape', [(384, 1536), (1152, 384), (16, 48), (9, 7)], ids=str)
+def test_rows_and_columns_in_another_order_count(shape, axis, order):
+    """A sum of the words read does not see it."""
+    layer = nn.Linear(shape[1], shape[0])
+    before = cpu_block.cached(layer.weight, (), object)
+    places = torch.arange(shape[axis])
+    if order == 'two changed':
+        places[[2, 5]] = places[[5, 2]]
+    else:
+        places = places.flip(0) if order == 'reversed' else places.roll(1)
+    layer.weight.data.copy_(layer.weight.detach().index_select(axis, places))
+    assert cpu_block.cached(layer.weight, (), object) is not before
+
+
 @torch.no_grad()
 def test_a_table_of_two_blocks_serves_each_with_its_window():
     x, blocks = torch.randn(1, 9, 9, 16), [make_block((1, 1), window=window) for window in ((3, 5), (5, 3))]
