@@ -181,6 +181,16 @@ def _index(table: Tensor) -> Tensor | None:
     if side * side != table.shape[0] or side % 2 == 0:
         return None
     window = (side + 1) // 2
-    places = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-    offsets = places[:, None] - places[None] + window - 1
-    return offsets[..., 0] * side + offsets[..., 1]
+    return relative_position_index((window, window))
+
+
+def relative_position_index(window: tuple[int, int]) -> Tensor:
+    """``(N, N)`` int64: the row of the bias table for each pair of tokens in a window (height, width).
+
+    The table has a row for each offset (dy, dx), counted from the most negative one, dx running fastest
+    (official ``WindowAttention.__init__``).
+    """
+    h, w = window
+    places = torch.cartesian_prod(torch.arange(h), torch.arange(w))  # (N, 2)
+    dy, dx = (places[:, None] - places[None]).unbind(-1)
+    return (dy + h - 1) * (2 * w - 1) + dx + w - 1

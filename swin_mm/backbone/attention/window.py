@@ -3,20 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ...checkpoints.convert import relative_position_index
 from ...kernels import KERNELS, fastest
 from ...kernels.block import Windows
-
-
-def relative_position_index(window: tuple[int, int]) -> Tensor:
-    """``(N, N)`` int64: the row of the bias table for each pair of tokens in a window.
-
-    The table has a row for each offset (dy, dx), counted from the most negative one, dx running fastest
-    (official ``WindowAttention.__init__``).
-    """
-    h, w = window
-    places = torch.cartesian_prod(torch.arange(h), torch.arange(w))  # (N, 2)
-    dy, dx = (places[:, None] - places[None]).unbind(-1)
-    return (dy + h - 1) * (2 * w - 1) + dx + w - 1
 
 
 class WindowAttention(nn.Module):
