@@ -1,4 +1,4 @@
-"""The Swin Transformer backbone as the paper describes it: an image in, the maps of four stages out."""
+"""The Swin Transformer backbone as the paper describes it: an image in, the maps of its stages out."""
 
 from .classifier import SwinClassifier
 from .swin import SwinTransformer

@@ -27,9 +27,9 @@ class Arguments:
     Annotations are those of a created object: lists have become tuples, and an int for two sides a pair.
 
     in_channels: channels of the image.
-    embed_dims, depths, num_heads: width of the first stage; blocks and attention heads of each stage.
+    embed_dims, depths, num_heads: width of the first stage; blocks and attention heads of each stage, one or more.
     window_size, patch_size, pretrain_img_size: an int or (height, width), in tokens, pixels and pixels.
-    strides: (patch_size, 2, 2, 2), the one pyramid that Swin has, or empty for the same.
+    strides: (patch_size, 2, 2, ...), the one pyramid that Swin has, or empty for the same.
     mlp_ratio: hidden width of the MLP over the width of its block.
     qkv_bias, qk_scale: bias of the qkv layer; factor on the scores, None for ``head_dim ** -0.5``.
     patch_norm: normalise after the patch embedding (official meaning: patch merging always normalises).
@@ -92,9 +92,10 @@ class Arguments:
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
         self._check_numbers()
         self._check_stages()
-        rule = f'strides must be (patch_size, 2, 2, 2) with patch_size={self.patch_size}'
+        strides = (self.patch_size[0], *[2] * (len(self.depths) - 1))
         square = (self.patch_size[0],) * 2 == self.patch_size
-        _require(not self.strides or (square and self.strides == (self.patch_size[0], 2, 2, 2)), rule, self.strides)
+        rule = f'strides must be {strides}, with patch_size={self.patch_size}'
+        _require(not self.strides or (square and self.strides == strides), rule, self.strides)
 
     def _check_numbers(self) -> None:
         for name in ('in_channels', 'embed_dims'):
@@ -107,17 +108,19 @@ class Arguments:
         _require(self.embed_dims * self.mlp_ratio >= 1, 'mlp_ratio must leave the MLP a channel', self.mlp_ratio)
 
     def _check_stages(self) -> None:
-        rule = 'depths and num_heads must have 4 stages each'
-        _require(len(self.depths) == len(self.num_heads) == 4, rule, self.depths, self.num_heads)
+        stages = len(self.depths)
+        rule = 'depths and num_heads must have as many stages, one or more'
+        _require(stages == len(self.num_heads) >= 1, rule, self.depths, self.num_heads)
         _require(min(self.depths) >= 1, 'depths must be at least 1 block a stage', self.depths)
         for stage, heads in enumerate(self.num_heads):
             width = self.embed_dims * 2**stage
             rule = f'num_heads must divide the width of its stage (stage {stage} has width {width})'
             _require(heads >= 1 and width % heads == 0, rule, self.num_heads)
-        ascending = tuple(sorted(set(self.out_indices) & set(range(4))))
-        rule = 'out_indices must be ascending stages from 0 to 3, at least one'
+        ascending = tuple(sorted(set(self.out_indices) & set(range(stages))))
+        rule = f'out_indices must be ascending stages from 0 to {stages - 1}, at least one'
         _require(self.out_indices and self.out_indices == ascending, rule, self.out_indices)
-        _require(self.frozen_stages in range(-1, 5), 'frozen_stages must be from -1 to 4', self.frozen_stages)
+        rule = f'frozen_stages must be from -1 to {stages}'
+        _require(self.frozen_stages in range(-1, stages + 1), rule, self.frozen_stages)
 
     def block_options(self) -> BlockOptions:
         return BlockOptions(

@@ -46,16 +46,16 @@ class SwinClassifier(BaseModule):
             raise TypeError(f'SwinClassifier has no argument {unknown}: these are for the maps of a SwinTransformer')
         self.arguments = a = Arguments.parse(arch, **arguments)
         options = replace(a.block_options(), cancel_shift=True)
-        widths = [a.embed_dims * 2**i for i in range(4)]
+        widths, last = [a.embed_dims * 2**i for i in range(len(a.depths))], len(a.depths) - 1
         rates = torch.linspace(0, a.drop_path_rate, sum(a.depths), device='cpu').split(list(a.depths))
 
         self.patch_embed = PatchEmbed(a.in_channels, a.embed_dims, a.patch_size, options.norm if a.patch_norm else None)
         self.pos_drop = nn.Dropout(a.drop_rate)
         self.layers = nn.ModuleList(
-            Stage(widths[i], a.num_heads[i], rates[i].tolist(), i < 3, options, a.with_cp) for i in range(4)
+            Stage(widths[i], a.num_heads[i], rates[i].tolist(), i < last, options, a.with_cp) for i in range(last + 1)
         )
-        self.norm = options.norm(widths[3])
-        self.head = nn.Linear(widths[3], num_classes)
+        self.norm = options.norm(widths[-1])
+        self.head = nn.Linear(widths[-1], num_classes)
         self.apply(_init_weights)
         self.register_load_state_dict_pre_hook(adapt_before_loading)
 

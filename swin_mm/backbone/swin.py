@@ -1,4 +1,4 @@
-"""The Swin Transformer backbone: an image in, the maps of its four stages out (strides 4, 8, 16, 32)."""
+"""The Swin Transformer backbone: an image in, the maps of its stages out (strides 4, 8, 16, 32)."""
 
 from typing import Any
 

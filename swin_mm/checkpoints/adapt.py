@@ -10,13 +10,13 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .containers import contents, tensors
 from .convert import EMBEDDING, backbone_to_official, split
-from .dialects import DERIVED, Dialect
+from .dialects import DERIVED, Dialect, last_stage
 from .report import Report, network
 from .resize import adapt_channels, resize_embedding, resize_table
 
 CONV = 'patch_embed.proj.weight'
 TABLE = '.relative_position_bias_table'
-MAP_NORM = re.compile(r'norm([0-3])\.')
+MAP_NORM = re.compile(r'norm(\d+)\.')
 
 
 def is_exact(source: Mapping[str, Any], target: Mapping[str, Tensor]) -> bool:
@@ -49,7 +49,9 @@ def adapt(
     _check_windows(state)
     norms = _norms_of_maps(state, target, dialect)
     report.fresh = list(norms)
-    report.missing = [key for key in target if key not in adapted and key not in norms]
+    absent = [key for key in target if key not in adapted and key not in norms]
+    report.deeper = [key for key in absent if _is_deeper(key, last_stage(state))]
+    report.missing = [key for key in absent if key not in report.deeper]
     report.check(min_loaded)
     return adapted | norms, report
 
@@ -68,7 +70,7 @@ def _matched(
     adapted, wrong = {}, []
     for key, value in state.items():
         if key not in target:
-            if reason := _not_wanted(key, target):
+            if reason := _not_wanted(key, target, last_stage(state)):
                 report.dropped[key] = reason
             else:
                 report.unexpected.append(key)
@@ -92,19 +94,28 @@ def _grid(own: Mapping[str, Tensor]) -> tuple[int, int] | None:
     return (own[EMBEDDING].shape[2], own[EMBEDDING].shape[3]) if EMBEDDING in own else None
 
 
-def _not_wanted(key: str, own: Mapping[str, Tensor]) -> str | None:
-    """Says why the official ``key`` is left out of ``own`` on purpose; None if it should be there."""
+def _not_wanted(key: str, own: Mapping[str, Tensor], end: int) -> str | None:
+    """Says why ``key`` of official stages to ``end`` is left out of ``own`` on purpose; None if it should be there."""
     if key.startswith(('head.', 'norm.')):
         return 'of the classification head'
     if key.startswith(('mask_token', 'decoder.')):
         return 'of pretraining'
     if match := MAP_NORM.match(key):
         return None if any(name.startswith(match[0]) for name in own) else 'of maps that are not returned'
-    if match := re.match(r'layers\.([0-3])\.(downsample\.)?', key):
-        stage, last = int(match[1]), max(int(name.split('.')[1]) for name in own if name.startswith('layers.'))
-        if stage > last or (match[2] and stage == last < 3):
+    if match := re.match(r'layers\.(\d+)\.(downsample\.)?', key):
+        stage, last = int(match[1]), last_stage(own)
+        if last < stage <= end or (match[2] and stage == last < end):
             return 'of stages after the last map'
     return None
+
+
+def _is_deeper(key: str, end: int) -> bool:
+    """Whether the official ``key`` is of a stage after ``end``, the last one of a checkpoint of four stages or more.
+
+    mmdet trains five stages that start from a public file of four, and loads what is there.
+    """
+    match = re.match(r'(?:layers\.|norm)(\d+)\.(downsample\.)?', key)
+    return match is not None and end >= 3 and (int(match[1]) > end or (match[2] is not None and int(match[1]) == end))
 
 
 def _resized(key: str, value: Tensor, own: Tensor, window: tuple[int, int], first_conv: str) -> Tensor | None:
@@ -140,7 +151,7 @@ def _norms_of_maps(state: Mapping[str, Tensor], own: Mapping[str, Tensor], diale
     """
     present = {match[1] for key in state if (match := MAP_NORM.match(key))}
     classifier = not present and (dialect.map_norm is None or any(key.startswith(('norm.', 'head.')) for key in state))
-    if not classifier and not (present == {'3'} and dialect.name == 'mmdet'):
+    if not classifier and not (present == {str(last_stage(state))} and dialect.name == 'mmdet'):
         return {}
     absent = {key: value for key, value in own.items() if (match := MAP_NORM.match(key)) and match[1] not in present}
     return {

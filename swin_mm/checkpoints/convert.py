@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .dialects import DERIVED, Dialect, by_name, locate, swap
+from .dialects import DERIVED, Dialect, by_name, last_stage, locate, swap
 
 EMBEDDING = 'absolute_pos_embed'
 Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names
@@ -31,9 +31,10 @@ def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None
         return {f'backbone.{key}': value for key, value in official.items()} | outside
     head = {swap(key, [(dialect.head, 'head.')]): value for key, value in outside.items()}
     head = {key: value for key, value in head.items() if key.startswith('head.')}
-    if head and dialect.name == 'mmdet' and 'norm2.weight' not in official:
+    last = last_stage(official)
+    if head and dialect.name == 'mmdet' and f'norm{last - 1}.weight' not in official:
         # mmpretrain's classifiers have the norm before the head where the last map's norm stands.
-        official = {swap(key, [('norm3.', 'norm.')]): value for key, value in official.items()}
+        official = {swap(key, [(f'norm{last}.', 'norm.')]): value for key, value in official.items()}
     return official | head
 
 
@@ -51,7 +52,7 @@ def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor
         return _beside(to, 'backbone.', backbone_from_official(inside, to)) | outside
     head = {key: inside.pop(key) for key in list(inside) if key.startswith('head.')}
     if head and dialect == 'mmpretrain':
-        inside = {swap(key, [('norm.', 'norm3.')]): value for key, value in inside.items()}
+        inside = {swap(key, [('norm.', f'norm{last_stage(inside)}.')]): value for key, value in inside.items()}
     backbone = _beside(to, to.shell if head else '', backbone_from_official(inside, to))
     return backbone | {swap(key, [('head.', to.head)]): value for key, value in head.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import CheckpointError, shortlist
 
-STAGES = range(4)
+STAGES = range(16)  # four in public checkpoints; widths double, so that no network has more than these
 
 # What is computed from the arguments and stands in some files all the same.
 DERIVED = ('relative_position_index', 'attn_mask', 'relative_coords_table')
@@ -226,15 +226,23 @@ def _one_prefix(found: dict[str, dict[str, str]]) -> str:
 def _official_or_timm(keys: list[str]) -> str:
     """Tells the two apart: timm >= 0.9 merges patches at the start of a stage, the official code at the end."""
     starts = {i: next((key for key in keys if key.startswith(f'layers.{i}.downsample.')), None) for i in STAGES}
-    first, last = starts[0], starts[3]
+    end = last_stage(keys)
+    first = starts[0]
+    # Fewer stages than four may be what is left of an official file, whose last one then merges too.
+    last = starts.get(end) if end >= 3 or not first else None
     if first and last:
         raise CheckpointError(f'the checkpoint is written in several dialects at once: official {first}, timm {last}')
     if any(starts.values()) and not (first or last):
         raise CheckpointError(
             'the checkpoint is official or of timm, but not whole: it has neither layers.0.downsample nor '
-            f'layers.3.downsample, only {next(filter(None, starts.values()))}'
+            f'layers.{end}.downsample, only {next(filter(None, starts.values()))}'
         )
     return 'timm' if last else 'official'
+
+
+def last_stage(keys: Iterable[str]) -> int:
+    """Gives the number of the last stage that has blocks in the official ``keys``."""
+    return max(int(key.split('.')[1]) for key in keys if re.match(r'layers\.\d+\.blocks\.', key))
 
 
 def _pairs(examples: dict[str, str]) -> str:

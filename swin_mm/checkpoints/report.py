@@ -14,6 +14,7 @@ class Report:
     """The tensors that a backbone gets from a checkpoint, under official names; `adapt` fills it in.
 
     ``resized``, ``dropped``: key to what was done or why; ``fresh``: norms of maps, which a classifier does not have;
+    ``deeper``: of stages that the checkpoint, of four stages or more, does not have; they keep what they hold.
     ``missing``, ``unexpected``: of the backbone alone. ``source``, ``target``: the two networks in words.
     """
 
@@ -25,22 +26,24 @@ class Report:
     resized: dict[str, str] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    deeper: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of the backbone is there and none is left over."""
-        return not (self.missing or self.unexpected)
+        return not (self.deeper or self.missing or self.unexpected)
 
     def table(self) -> str:
         """Writes the report as a table, a line for each fate that occurs; long lists of keys are shortened."""
         filled = len(self.loaded) + len(self.resized)
         lines = [
             ('dialect', f"{self.dialect}, prefix '{self.prefix}'"),
-            ('loaded', f'{filled} of {filled + len(self.missing)} tensors'),
+            ('loaded', f'{filled} of {filled + len(self.deeper) + len(self.missing)} tensors'),
             ('resized', _counted(self.resized.values())),
             ('starting at identity', shortlist(self.fresh)),
+            ('FRESH, deeper stages', shortlist(self.deeper)),
             ('dropped on purpose', _counted(self.dropped.values())),
             ('MISSING', shortlist(self.missing)),
             ('UNEXPECTED', shortlist(self.unexpected)),

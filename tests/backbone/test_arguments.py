@@ -115,8 +115,10 @@ def test_an_unknown_argument_raises_with_the_known_ones():
 
 
 RULES = [
-    (dict(depths=(2, 2, 6)), r'depths and num_heads .* 4 stages each, got \(2, 2, 6\), \(3, 6, 12, 24\)'),
-    (dict(num_heads=(3, 6)), r'depths and num_heads .* 4 stages each, got \(2, 2, 6, 2\), \(3, 6\)'),
+    (dict(depths=(2, 2, 6)), r'depths and num_heads .* as many stages, one or more, got \(2, 2, 6\), \(3, 6, 12, 24\)'),
+    (dict(num_heads=(3, 6)), r'depths and num_heads .* as many stages, one or more, got \(2, 2, 6, 2\), \(3, 6\)'),
+    (dict(depths=(), num_heads=()), r'depths and num_heads .* one or more, got \(\), \(\)'),
+    (dict(depths=(1, 1), num_heads=(1, 2)), r'out_indices must be ascending stages from 0 to 1, .*\(0, 1, 2, 3\)'),
     (dict(depths=(2, 0, 6, 2)), r'depths must be at least 1 block a stage, got \(2, 0, 6, 2\)'),
     (dict(num_heads=(3, 5, 12, 24)), r'num_heads must divide .*stage 1 has width 192.*, got \(3, 5, 12, 24\)'),
     (dict(num_heads=(0, 6, 12, 24)), r'num_heads must divide .*, got \(0, 6, 12, 24\)'),
@@ -142,7 +144,7 @@ RULES = [
     (dict(window_size=(7, 7, 7)), r'window_size must be .*, got \(7, 7, 7\)'),
     (dict(patch_size=4.0), r'patch_size must be .*, got 4.0'),
     (dict(pretrain_img_size=(0, 224)), r'pretrain_img_size must be .*, got \(0, 224\)'),
-    (dict(strides=(4, 2, 2, 1)), r'strides must be \(patch_size, 2, 2, 2\) .*, got \(4, 2, 2, 1\)'),
+    (dict(strides=(4, 2, 2, 1)), r'strides must be \(4, 2, 2, 2\), .*, got \(4, 2, 2, 1\)'),
     (dict(strides=(2, 2, 2, 2)), r'strides must be .* patch_size=\(4, 4\), got \(2, 2, 2, 2\)'),
     (dict(kernel='flash'), r"kernel must be one of \['auto', 'reference', .*\], got 'flash'"),
     (dict(norm_cfg=dict(type='Nope')), "norm_cfg type must be 'LN', .*, got Nope"),

@@ -7,7 +7,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from swin_mm import SwinTransformer
-from swin_mm.checkpoints import DIALECTS, adapt, from_official
+from swin_mm.checkpoints import DIALECTS, adapt, from_official, to_official
 from swin_mm.errors import CheckpointError
 
 DEEPER = dict(SMALL, depths=(2, 2, 4, 2))
@@ -191,3 +191,43 @@ def test_maps_that_are_not_returned_are_left_out(own, dialect, out_indices):
     net = SwinTransformer(**SMALL, out_indices=out_indices)
     net.load_state_dict(from_official(state, dialect), strict=True)
     assert all(torch.equal(value, own[key]) for key, value in net.state_dict().items() if key[:4] != 'norm')
+
+
+FIVE = dict(SMALL, depths=(2, 2, 2, 2, 1), num_heads=(1, 2, 2, 4, 4), out_indices=(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize('dialect', [*DIALECTS])
+def test_five_stages_start_from_a_file_of_four(make_swin, own, tmp_path, log, dialect):
+    """As in mmdet, whose RTMDet with five maps so starts from a public classifier; its fifth stage is fresh."""
+    shared = {key: value for key, value in own.items() if key[:4] != 'norm'}
+    torch.save({'model': from_official(shared | {'norm.weight': torch.ones(64)}, dialect)}, tmp_path / 'swin.pth')
+    net = make_swin(**FIVE, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'swin.pth')))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    net.init_weights()
+    after = net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in shared.items())
+    deeper = [key for key in after if key.startswith(('layers.4.', 'layers.3.downsample.'))]
+    assert deeper
+    assert all(torch.equal(after[key], before[key]) for key in deeper)
+    assert 'FRESH, deeper stages' in log[-1]
+    assert 'MISSING' not in log[-1]
+    with pytest.raises(RuntimeError, match=r'Missing key.*layers\.3\.downsample'):
+        make_swin(**FIVE).load_state_dict(shared)
+
+
+@pytest.mark.parametrize('stages', [1, 2, 3, 5])
+@pytest.mark.parametrize('dialect', [*DIALECTS])
+def test_any_number_of_stages_comes_back_from_every_dialect(make_swin, dialect, stages):
+    arguments = dict(depths=(1, 2, 1, 1, 1)[:stages], num_heads=(1, 2, 2, 4, 4)[:stages])
+    own = make_swin(**arguments, out_indices=(stages - 1,)).state_dict()
+    state = {key: value for key, value in own.items() if DIALECTS[dialect].map_norm or key[:4] != 'norm'}
+    back = to_official(from_official(state, dialect))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], value) for key, value in state.items())
+
+
+def test_a_file_without_its_last_stage_is_refused(make_swin, own):
+    lost = 'layers.3.', 'layers.2.downsample', 'norm3'
+    cut = {key: value for key, value in own.items() if not key.startswith(lost)}
+    with pytest.raises(CheckpointError, match='does not fit the backbone'):
+        make_swin().load_state_dict(cut)

@@ -40,12 +40,22 @@ def test_conversion_is_that_of_mmdet():
     assert all(torch.equal(got[name], value) for name, value in want.items())
 
 
-@pytest.mark.parametrize('arguments', [{}, dict(window_size=5, mlp_ratio=2), dict(qkv_bias=False, out_indices=(1, 3))])
+ARGUMENTS = [
+    {},
+    dict(window_size=5, mlp_ratio=2),
+    dict(qkv_bias=False, out_indices=(1, 3)),
+    dict(depths=(1,), num_heads=(2,), strides=(4,), out_indices=(0,)),
+    dict(depths=(2, 1, 1, 1, 2), num_heads=(1, 2, 2, 4, 8), strides=(4, 2, 2, 2, 2), out_indices=(1, 2, 3, 4)),
+]
+
+
+@pytest.mark.parametrize('arguments', ARGUMENTS, ids=lambda arguments: '-'.join(arguments) or 'plain')
 @pytest.mark.parametrize('size', [(61, 70), (20, 200)])
 @pytest.mark.parametrize('stock_class', [MMDetSwin, MMSegSwin], ids=['mmdet', 'mmseg'])
 def test_values_and_gradients_are_equal_in_float64(stock_class, size, arguments):
     """``norm_cfg`` and so on as recipes leave them; later stages than the last map belong to the stock class alone."""
-    ours, stock = randomize(SwinTransformer(**SMALL, **arguments)).double(), stock_class(**SMALL, **arguments).double()
+    arguments = SMALL | arguments
+    ours, stock = randomize(SwinTransformer(**arguments)).double(), stock_class(**arguments).double()
     copy_weights(ours, stock)
     image = torch.randn(2, 3, *size, dtype=torch.float64)
     maps = []
