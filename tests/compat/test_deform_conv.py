@@ -92,3 +92,20 @@ def test_16_bit_computes_in_float32(device, dtype):
     pairs = zip(torch.autograd.grad(low.sum(), tensors), torch.autograd.grad(high.sum(), wide), strict=True)
     for a, b in pairs:
         torch.testing.assert_close(a, b.to(dtype), rtol=0, atol=0 if device == 'cpu' else 1e-2)
+
+
+def test_offsets_and_masks_of_a_larger_map_are_read_as_they_lie_in_memory():
+    """As by mmcv's loop over images, whose kernels know the size of the output alone; mmdet's DyHead does this."""
+    x, offset, mask, weight, bias = inputs(GEOMETRIES[0])
+    larger = [torch.randn(2, t.shape[1], 12, 14, dtype=t.dtype, requires_grad=True) for t in (offset, mask)]
+    same = [
+        t.detach().flatten(1)[:, : s[0].numel()].reshape(s.shape) for t, s in zip(larger, (offset, mask), strict=True)
+    ]
+    same = [t.requires_grad_() for t in same]
+    got, want = (modulated_deform_conv2d(x, *pair, weight, bias, *GEOMETRIES[0]) for pair in (larger, same))
+    assert torch.equal(got, want)
+    grads = zip(torch.autograd.grad(got.sum(), larger), torch.autograd.grad(want.sum(), same), strict=True)
+    for grad, first in grads:
+        count = first[0].numel()
+        assert torch.equal(grad.flatten(1)[:, :count], first.flatten(1))
+        assert not grad.flatten(1)[:, count:].any()

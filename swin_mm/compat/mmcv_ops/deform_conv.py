@@ -75,6 +75,7 @@ def modulated_deform_conv_forward(
     **conv: int,
 ) -> None:
     """Fills ``output`` (B, Co, Ho, Wo) with the convolution at displaced points, each tap scaled by ``mask``."""
+    offset, mask = (_first_numbers(tensor, output.shape[2:]) for tensor in (offset, mask))
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, [conv[k] for k in V2]))
 
 
@@ -96,12 +97,24 @@ def modulated_deform_conv_backward(
     **conv: int,
 ) -> None:
     """Fills the five gradients, each shaped as its tensor; ``grad_bias`` only when ``with_bias``."""
+    offset, mask = (_first_numbers(tensor, grad_output.shape[2:]) for tensor in (offset, mask))
     grads = _backward(grad_output, input, weight, offset, mask, [conv[k] for k in V2])
-    filled = [grad_input, grad_weight, grad_offset, grad_mask]
+    for tensor, grad in ((grad_offset, grads[2]), (grad_mask, grads[3])):
+        tensor.zero_().flatten(1)[:, : grad[0].numel()] = grad.flatten(1)
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
     if with_bias:
-        filled.append(grad_bias)
-    for tensor, grad in zip(filled, grads, strict=False):
-        tensor.copy_(grad)
+        grad_bias.copy_(grads[4])
+
+
+def _first_numbers(x: Tensor, size: torch.Size) -> Tensor:
+    """Reads ``x`` (B, C, H, W) of an image as if it were of ``size``, as mmcv does: its first numbers in memory.
+
+    mmdet's DyHead convolves a map with the offsets of the next larger one, and its weights were trained so.
+    """
+    if x.shape[2:].numel() <= size.numel():
+        return x  # torchvision refuses a smaller one, beyond the end of which mmcv reads
+    return x.flatten(1)[:, : x.shape[1] * size.numel()].unflatten(1, (x.shape[1], *size))
 
 
 def _forward(
