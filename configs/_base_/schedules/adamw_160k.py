@@ -1,16 +1,7 @@
 # 160k iterations of AdamW for 8 GPUs with 2 images each, as in the official segmentation recipes.
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    # No decay on norms and position parameters; biases of linear layers do decay, as officially.
-    paramwise_cfg=dict(
-        custom_keys={
-            'absolute_pos_embed': dict(decay_mult=0.0),
-            'relative_position_bias_table': dict(decay_mult=0.0),
-            'norm': dict(decay_mult=0.0),
-        }
-    ),
-)
+_base_ = '../optimizers/adamw_swin.py'
+
+optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.01))
 # Official: 1500 and 160k iterations. mmengine is done at iteration end - 1, mmcv 1 was at warmup_iters and max_iters.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1501),
