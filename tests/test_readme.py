@@ -43,6 +43,14 @@ def test_the_ten_lines_for_own_data_build_the_data_sets_and_the_heads(tmp_path):
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == f'{tmp_path}/cats/val.json'
 
 
+def test_the_line_for_the_heads_of_a_cascade_changes_each_of_them(tmp_path):
+    line = re.search(r'`(bbox_head=\[.*?\])`', README)[1]
+    base = ROOT / 'configs/cascade_mask_rcnn_swin_t.py'
+    (tmp_path / 'cats.py').write_text(f"_base_ = '{base}'\nmodel = dict(roi_head=dict({line}))\n")
+    heads, official = (Config.fromfile(path).model.roi_head.bbox_head for path in (tmp_path / 'cats.py', base))
+    assert heads == [dict(head, num_classes=2) for head in official]
+
+
 @pytest.mark.parametrize('path', sorted(set(re.findall(r'\b(?:configs|tools|demo|tests|docs)/[\w/.-]+\.\w+', README))))
 def test_every_file_that_it_names_is_there(path):
     assert (ROOT / path).is_file()

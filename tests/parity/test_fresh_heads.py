@@ -1,6 +1,7 @@
 """Necks and heads that no checkpoint fills start as officially: mmdet 2.11's and mmseg 0.11's ``init_weights``."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ RULES = {
     'roi_head.bbox_head.shared_fcs.': ('uniform', xavier),
     'roi_head.bbox_head.fc_cls.': ('normal', 0.01),
     'roi_head.bbox_head.fc_reg.': ('normal', 0.001),
+    'roi_head.bbox_head.shared_convs.': ('normal', kaiming),  # as ConvModule starts
     'roi_head.mask_head.': ('normal', kaiming),  # by the outputs of a layer
     'decode_head.': ('normal', kaiming),
     'decode_head.conv_seg.': ('normal', 0.01),
@@ -41,11 +43,15 @@ def fresh(path) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize(('recipe', 'package'), [('mask_rcnn_swin_t', 'mmdet'), ('upernet_swin_t', 'mmseg')])
+@pytest.mark.parametrize(
+    ('recipe', 'package'),
+    [('mask_rcnn_swin_t', 'mmdet'), ('cascade_mask_rcnn_swin_t', 'mmdet'), ('upernet_swin_t', 'mmseg')],
+)
 def test_fresh_heads_are_drawn_as_officially(root, recipe, package):
     pytest.importorskip(package)
     weights = {k: v.detach() for k, v in fresh(root / f'configs/{recipe}.py').named_parameters()}
-    for name, weight in weights.items():
+    for full_name, weight in weights.items():
+        name = re.sub(r'(bbox|mask)_head\.\d\.', r'\1_head.', full_name)  # every stage of a cascade starts alike
         if name.startswith('backbone.'):
             continue
         if weight.dim() == 1:  # biases and norms

@@ -11,7 +11,7 @@ import torch
 from swin_mm import SwinTransformer
 
 FILES = ['swin_official_w7', 'swin_official_nobias']
-MODELS = ['mask_rcnn_swin_t', 'upernet_swin_t']
+MODELS = ['cascade_mask_rcnn_swin_t', 'mask_rcnn_swin_t', 'upernet_swin_t']
 
 
 @pytest.mark.parametrize(

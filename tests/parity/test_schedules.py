@@ -33,12 +33,17 @@ def warmup(t: int, iterations: int, ratio: float) -> float:
     return ratio + (1 - ratio) * min(t / iterations, 1)
 
 
-def test_twelve_epochs_with_two_steps(root):
-    cfg = Config.fromfile(root / 'configs/mask_rcnn_swin_t.py')
+@pytest.mark.parametrize(
+    ('recipe', 'epochs', 'first', 'second'),
+    [('mask_rcnn_swin_t', 12, 8, 11), ('mask_rcnn_swin_t_3x', 36, 27, 33), ('cascade_mask_rcnn_swin_b_3x', 36, 27, 33)],
+)
+def test_epochs_with_two_steps(root, recipe, epochs, first, second):
+    cfg = Config.fromfile(root / f'configs/{recipe}.py')
+    assert cfg.train_cfg.max_epochs == epochs
     got = rates(cfg, EPOCH)
-    for t in range(cfg.train_cfg.max_epochs * EPOCH):
+    for t in range(epochs * EPOCH):
         epoch = t // EPOCH
-        official = 1e-4 * 0.1 ** ((epoch >= 8) + (epoch >= 11)) * warmup(t, 500, 1e-3)
+        official = 1e-4 * 0.1 ** ((epoch >= first) + (epoch >= second)) * warmup(t, 500, 1e-3)
         assert next(got) == pytest.approx(official, rel=1e-9), t
 
 

@@ -1,38 +1,94 @@
 """The detection recipes against the official repository's facts (its config files, README and parity page)."""
 
-import copy
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
-@pytest.fixture(scope='module')
-def recipe() -> Config:
-    return Config.fromfile(CONFIGS / 'mask_rcnn_swin_t.py')
+class Facts(NamedTuple):
+    """What sets the official file ``alias`` apart; ``parameters`` is None where only a rounded figure is known."""
+
+    alias: str
+    arch: str
+    drop_path_rate: float
+    epochs: int
+    parameters: int | None
 
 
-def test_it_has_the_published_number_of_parameters(recipe):
+MASK = 'mask_rcnn_swin_{}_patch4_window7_mstrain_480-800_adamw_{}_coco.py'
+CASCADE = 'cascade_mask_rcnn_swin_{}_patch4_window7_mstrain_480-800_giou_4conv1f_adamw_{}_coco.py'
+FACTS = {
+    'mask_rcnn_swin_t': Facts(MASK.format('tiny', '1x'), 'tiny', 0.1, 12, 47_794_602),
+    'mask_rcnn_swin_t_3x': Facts(MASK.format('tiny', '3x'), 'tiny', 0.2, 36, 47_794_602),
+    'mask_rcnn_swin_s_3x': Facts(MASK.format('small', '3x'), 'small', 0.2, 36, None),
+    'cascade_mask_rcnn_swin_t': Facts(CASCADE.format('tiny', '1x'), 'tiny', 0.0, 12, 85_629_804),
+    'cascade_mask_rcnn_swin_t_3x': Facts(CASCADE.format('tiny', '3x'), 'tiny', 0.2, 36, 85_629_804),
+    'cascade_mask_rcnn_swin_s_3x': Facts(CASCADE.format('small', '3x'), 'small', 0.2, 36, None),
+    'cascade_mask_rcnn_swin_b_3x': Facts(CASCADE.format('base', '3x'), 'base', 0.3, 36, 144_977_002),
+}
+MILESTONES = {12: [8, 11], 36: [27, 33]}
+SPREADS = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])  # of a stage's offsets
+every = pytest.mark.parametrize('name', FACTS)
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.mark.parametrize('name', [name for name, facts in FACTS.items() if facts.parameters])
+def test_it_has_the_published_number_of_parameters(name):
     with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
-        model = MODELS.build(copy.deepcopy(recipe.model))
-    assert sum(p.numel() for p in model.parameters()) == 47_794_602  # "48M" in the official table
+        model = MODELS.build(load(name).model)
+    assert sum(p.numel() for p in model.parameters()) == FACTS[name].parameters
 
 
-def test_every_part_has_the_official_settings(recipe):
-    backbone = recipe.model.backbone
+@every
+def test_the_backbone_has_the_official_settings(name):
+    backbone, facts = load(name).model.backbone, FACTS[name]
     assert backbone.type == 'swin_mm.SwinTransformer'
-    assert (backbone.arch, backbone.drop_path_rate) == ('tiny', 0.1)  # 0.2 is the 3x recipe's
-    assert backbone.init_cfg.checkpoint.endswith('/v1.0.0/swin_tiny_patch4_window7_224.pth')
-    assert recipe.model.rpn_head.anchor_generator.scales == [8]
-    assert recipe.model.test_cfg.rcnn.score_thr == 0.05
+    assert (backbone.arch, backbone.drop_path_rate) == (facts.arch, facts.drop_path_rate)
+    assert backbone.init_cfg.checkpoint.endswith(f'/v1.0.0/swin_{facts.arch}_patch4_window7_224.pth')
 
 
-def test_the_augmentation_is_flip_and_one_of_resize_or_crop(recipe):
-    _, _, flip, choice, _ = recipe.train_pipeline
+@every
+def test_all_but_the_backbone_and_the_box_heads_is_mmdets_own_recipe(name):
+    """That on ResNet-50, which is also what the official configs began with."""
+    pytest.importorskip('mmdet')
+    family = 'cascade-mask-rcnn' if name.startswith('cascade') else 'mask-rcnn'
+    ours, stock = load(name).model, get_config(f'mmdet::_base_/models/{family}_r50_fpn.py').model
+    for settings in (stock.train_cfg.rpn_proposal, stock.test_cfg.rpn):
+        settings.min_bbox_size = -1  # 0 had another meaning then
+    stock.neck.in_channels = ours.neck.in_channels
+    if family.startswith('cascade'):
+        stock.roi_head.update(bbox_head=ours.roi_head.bbox_head, init_cfg=ours.roi_head.init_cfg)
+    for key in ('type', 'data_preprocessor', 'neck', 'rpn_head', 'roi_head', 'train_cfg', 'test_cfg'):
+        assert ours[key] == stock[key], key
+
+
+@pytest.mark.parametrize('name', [name for name in FACTS if name.startswith('cascade')])
+def test_box_heads_of_a_cascade_are_those_of_the_official_file(name):
+    roi_head = load(name).model.roi_head
+    heads = roi_head.bbox_head
+    assert len(heads) == roi_head.num_stages == 3
+    for head, spread in zip(heads, SPREADS, strict=True):
+        assert (head.type, head.num_shared_convs, head.num_shared_fcs) == ('ConvFCBBoxHead', 4, 1)
+        assert (head.norm_cfg.type, head.norm_cfg.requires_grad) == ('SyncBN', True)
+        assert (head.reg_class_agnostic, head.reg_decoded_bbox) == (False, True)
+        assert (head.loss_bbox.type, head.loss_bbox.loss_weight) == ('GIoULoss', 10.0)
+        assert head.loss_cls == dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)
+        assert head.bbox_coder.target_stds == spread
+
+
+@every
+def test_the_augmentation_is_flip_and_one_of_resize_or_crop(name):
+    _, _, flip, choice, _ = load(name).train_dataloader.dataset.pipeline
     assert (flip.type, flip.prob) == ('RandomFlip', 0.5)
     short_sides = [(side, 1333) for side in range(480, 801, 32)]
     (resize,), (before, crop, after) = choice.transforms
@@ -41,14 +97,17 @@ def test_the_augmentation_is_flip_and_one_of_resize_or_crop(recipe):
     assert (crop.crop_type, tuple(crop.crop_size)) == ('absolute_range', (384, 600))
 
 
-def test_the_schedule_is_12_epochs_of_adamw_with_500_steps_of_warmup(recipe):
+@every
+def test_the_schedule_is_adamw_with_500_steps_of_warmup(name):
+    recipe, epochs = load(name), FACTS[name].epochs
     warmup, steps = recipe.param_scheduler
     assert (warmup.end - 1, warmup.start_factor, warmup.by_epoch) == (500, 0.001, False)
-    assert (steps.milestones, steps.gamma, recipe.train_cfg.max_epochs) == ([8, 11], 0.1, 12)
+    assert (steps.end, recipe.train_cfg.max_epochs) == (epochs, epochs)
+    assert (steps.milestones, steps.gamma) == (MILESTONES[epochs], 0.1)
     assert recipe.auto_scale_lr.base_batch_size == 8 * recipe.train_dataloader.batch_size == 16
     assert recipe.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
 
 
-def test_the_official_file_name_exists():
-    name = 'mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco.py'
-    assert (CONFIGS / 'swin' / name).read_text().endswith("_base_ = '../mask_rcnn_swin_t.py'\n")
+@every
+def test_the_official_file_name_exists(name):
+    assert (CONFIGS / 'swin' / FACTS[name].alias).read_text().endswith(f"_base_ = '../{name}.py'\n")

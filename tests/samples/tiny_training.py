@@ -15,9 +15,7 @@ ROOT = Path(__file__).parents[2]
 CLASSES = ('box', 'disc')
 SIZES = ((96, 128), (90, 101), (128, 96), (64, 64))  # height, width: different and not all multiples of 32
 
-CONFIG = f"""
-_base_ = '{ROOT}/configs/mask_rcnn_swin_t.py'
-data_root = 'not/here/'
+MODEL = """
 model = dict(
     backbone=dict(arch=None, embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), init_cfg=None),
     neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
@@ -30,6 +28,10 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(max_per_img=50), rcnn=dict(score_thr=0.0, max_per_img=5)),
 )
+"""
+# Lines for any recipe on COCO: one epoch of two iterations on what `write_data` writes.
+DATA = f"""
+data_root = 'not/here/'
 resize = dict(type='Resize', scale=(128, 96), keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True), resize,
@@ -58,6 +60,7 @@ train_cfg = dict(max_epochs=1)
 default_hooks = dict(logger=dict(interval=1))
 randomness = dict(seed=0)
 """
+CONFIG = f"_base_ = '{ROOT}/configs/mask_rcnn_swin_t.py'\n{MODEL}{DATA}"
 
 
 def write_data(folder: Path) -> Path:

@@ -1,0 +1,2 @@
+# The official repository's name for this recipe.
+_base_ = '../cascade_mask_rcnn_swin_b_3x.py'
