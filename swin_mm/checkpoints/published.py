@@ -2,7 +2,7 @@
 
 Addresses are those of MODELHUB.md in microsoft/Swin-Transformer and of the README files of
 Swin-Transformer-Object-Detection and Swin-Transformer-Semantic-Segmentation; the licence is that of
-SwinTransformer/storage, which holds the files. Swin V2, MoE, MLP and RepPoints V2 files are left out.
+SwinTransformer/storage, which holds the files. Swin V2, MoE and MLP files are left out, and backbones alone from MoBY.
 """
 
 from dataclasses import dataclass
@@ -45,12 +45,16 @@ def _imagenet(name: str, release: str, arch: str, window: int, image_size: int) 
     return Weights(name, release, 'classification', arch, window, image_size, data, classes)
 
 
+def _pretraining(name: str) -> str:
+    return 'ImageNet-1K without labels (MoBY)' if name.startswith('moby_') else 'ImageNet-1K'
+
+
 def _coco(name: str, release: str, arch: str) -> Weights:
-    return Weights(name, release, 'detection', arch, 7, None, 'ImageNet-1K, COCO', 80)
+    return Weights(name, release, 'detection', arch, 7, None, f'{_pretraining(name)}, COCO', 80)
 
 
 def _ade20k(name: str, release: str, arch: str) -> Weights:
-    return Weights(name, release, 'segmentation', arch, 7, 512, 'ImageNet-1K, ADE20K', 150)
+    return Weights(name, release, 'segmentation', arch, 7, 512, f'{_pretraining(name)}, ADE20K', 150)
 
 
 OFFICIAL = (
@@ -77,8 +81,15 @@ OFFICIAL = (
     _coco('cascade_mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny'),
     _coco('cascade_mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small'),
     _coco('cascade_mask_rcnn_swin_base_patch4_window7', 'v1.0.2', 'base'),
+    _coco('reppointsv2_swin_tiny_patch4_window7_3x', 'v1.0.9', 'tiny'),
+    _coco('mask_reppointsv2_swin_tiny_patch4_window7_3x', 'v1.0.9', 'tiny'),
+    _coco('moby_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
+    _coco('moby_mask_rcnn_swin_tiny_patch4_window7_3x', 'v1.0.3', 'tiny'),
+    _coco('moby_cascade_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
+    _coco('moby_cascade_mask_rcnn_swin_tiny_patch4_window7_3x', 'v1.0.3', 'tiny'),
     _ade20k('upernet_swin_tiny_patch4_window7_512x512', 'v1.0.1', 'tiny'),
     _ade20k('upernet_swin_small_patch4_window7_512x512', 'v1.0.1', 'small'),
     _ade20k('upernet_swin_base_patch4_window7_512x512', 'v1.0.1', 'base'),
+    _ade20k('moby_upernet_swin_tiny_patch4_window7_512x512', 'v1.0.3', 'tiny'),
 )
 BY_URL = {weights.url: weights for weights in OFFICIAL}

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from swin_mm.backbone.arguments import ARCHS
 from swin_mm.checkpoints.published import BY_URL, OFFICIAL, RELEASES
+from swin_mm.recipes import settings_within
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +32,43 @@ def test_the_name_of_a_file_says_what_the_table_says():
             assert weights.classes == (21841 if weights.name.endswith('_22k') else 1000)
         assert weights.licence == 'MIT'
         assert weights.sha256 is None or re.fullmatch('[0-9a-f]{8,64}', weights.sha256)
+
+
+# As the README files of the official repositories list them: release and file, and the recipe that we have for it.
+README = {
+    'v1.0.3/mask_rcnn_swin_tiny_patch4_window7_1x': 'mask_rcnn_swin_t',
+    'v1.0.2/mask_rcnn_swin_tiny_patch4_window7': 'mask_rcnn_swin_t_3x',
+    'v1.0.2/mask_rcnn_swin_small_patch4_window7': 'mask_rcnn_swin_s_3x',
+    'v1.0.3/cascade_mask_rcnn_swin_tiny_patch4_window7_1x': 'cascade_mask_rcnn_swin_t',
+    'v1.0.2/cascade_mask_rcnn_swin_tiny_patch4_window7': 'cascade_mask_rcnn_swin_t_3x',
+    'v1.0.2/cascade_mask_rcnn_swin_small_patch4_window7': 'cascade_mask_rcnn_swin_s_3x',
+    'v1.0.2/cascade_mask_rcnn_swin_base_patch4_window7': 'cascade_mask_rcnn_swin_b_3x',
+    'v1.0.9/reppointsv2_swin_tiny_patch4_window7_3x': None,
+    'v1.0.9/mask_reppointsv2_swin_tiny_patch4_window7_3x': None,
+    'v1.0.3/moby_mask_rcnn_swin_tiny_patch4_window7_1x': 'mask_rcnn_swin_t',
+    'v1.0.3/moby_mask_rcnn_swin_tiny_patch4_window7_3x': 'mask_rcnn_swin_t_3x',
+    'v1.0.3/moby_cascade_mask_rcnn_swin_tiny_patch4_window7_1x': 'cascade_mask_rcnn_swin_t',
+    'v1.0.3/moby_cascade_mask_rcnn_swin_tiny_patch4_window7_3x': 'cascade_mask_rcnn_swin_t_3x',
+    'v1.0.1/upernet_swin_tiny_patch4_window7_512x512': 'upernet_swin_t',
+    'v1.0.1/upernet_swin_small_patch4_window7_512x512': 'upernet_swin_s',
+    'v1.0.1/upernet_swin_base_patch4_window7_512x512': 'upernet_swin_b',
+    'v1.0.3/moby_upernet_swin_tiny_patch4_window7_512x512': 'upernet_swin_t',
+}
+WHOLE_MODELS = {f'{w.release}/{w.name}': w for w in OFFICIAL if w.task != 'classification'}
+
+
+def test_every_published_detector_and_segmentor_is_there():
+    assert WHOLE_MODELS.keys() == README.keys()
+
+
+@pytest.mark.parametrize(('file', 'recipe'), [row for row in README.items() if row[1]])
+def test_a_published_model_is_of_the_size_of_its_recipe(file, recipe):
+    weights, cfg = WHOLE_MODELS[file], Config.fromfile(ROOT / f'configs/{recipe}.py')
+    assert weights.task == {'mmdet': 'detection', 'mmseg': 'segmentation'}[cfg.default_scope]
+    assert weights.arch == cfg.model.backbone.arch
+    heads = [part for _, part in settings_within(cfg.model, 'model') if 'num_classes' in part]
+    assert {head.num_classes for head in heads} == {weights.classes}
+    assert ('MoBY' in weights.trained_on) == ('moby_' in file)
 
 
 def test_our_recipes_start_from_files_of_the_table():
