@@ -111,10 +111,11 @@ def test_a_backbone_that_pads_before_it_projects_costs_what_was_published(recipe
     _, billions, shape = published(recipe)
     cfg = Config.fromfile(recipe)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        stock = MODELS.build(dict(type='SwinTransformer', **ARCHS[cfg.model.backbone.arch])).to('meta')
+        maps = cfg.model.backbone.get('out_indices', (0, 1, 2, 3))
+        stock = MODELS.build(dict(type='SwinTransformer', out_indices=maps, **ARCHS[cfg.model.backbone.arch]))
         with torch.device('meta'):
             model = MODELS.build(cfg.model)
-    model.backbone = stock
+    model.backbone = stock.to('meta')
     counted, _ = get_model_complexity_info(Run(model, shape), (3, *shape), False, as_strings=False)
     with FlopCounterMode(display=False) as counter:
         stock(torch.empty(1, 3, *shape, device='meta'))

@@ -111,3 +111,49 @@ def test_the_schedule_is_adamw_with_500_steps_of_warmup(name):
 @every
 def test_the_official_file_name_exists(name):
     assert (CONFIGS / 'swin' / FACTS[name].alias).read_text().endswith(f"_base_ = '../{name}.py'\n")
+
+
+# Recipes without an official file, and mmdet's own with the same heads.
+OF_MMDET = {
+    'faster_rcnn_swin_t': '_base_/models/faster-rcnn_r50_fpn.py',
+    'cascade_rcnn_swin_t': '_base_/models/cascade-rcnn_r50_fpn.py',
+    'retinanet_swin_t': '_base_/models/retinanet_r50_fpn.py',
+    'atss_swin_t_3x': 'atss/atss_r50_fpn_1x_coco.py',
+    'sparse_rcnn_swin_t_3x': 'sparse_rcnn/sparse-rcnn_r50_fpn_300-proposals_crop-ms-480-800-3x_coco.py',
+}
+
+
+def said(settings):
+    """``settings`` without what is off: None, sizes that filter nothing, and what only masks read."""
+    if isinstance(settings, dict):
+        off = ('min_bbox_size', 'mask_size', 'mask_thr_binary')
+        return {key: said(value) for key, value in settings.items() if value is not None and key not in off}
+    return [said(value) for value in settings] if isinstance(settings, list | tuple) else settings
+
+
+@pytest.mark.parametrize('name', OF_MMDET)
+def test_heads_for_boxes_alone_are_mmdets(name):
+    pytest.importorskip('mmdet')
+    ours, stock = load(name).model, get_config(f'mmdet::{OF_MMDET[name]}').model
+    if name.startswith('cascade'):
+        stock.roi_head.bbox_head = load('cascade_mask_rcnn_swin_t').model.roi_head.bbox_head
+    for key in ('type', 'rpn_head', 'roi_head', 'bbox_head', 'train_cfg', 'test_cfg'):
+        assert said(ours.get(key)) == said(stock.get(key)), key
+
+
+@pytest.mark.parametrize('name', OF_MMDET)
+def test_boxes_alone_need_no_masks(name):
+    """Everything else of the data is the official recipes'."""
+    recipe, with_masks = load(name), load('mask_rcnn_swin_t').to_dict()
+    assert recipe.val_evaluator.metric == recipe.test_evaluator.metric == 'bbox'
+    for part in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
+        assert 'with_mask' not in str(recipe[part])
+        assert str(recipe.to_dict()[part]) == str(with_masks[part]).replace(", 'with_mask': True", '')
+
+
+@pytest.mark.parametrize('name', [*OF_MMDET, 'mask_rcnn_swin_b', 'mask_rcnn_swin_l'])
+def test_a_recipe_of_our_choice_has_the_official_schedule(name):
+    recipe, official = load(name), load('mask_rcnn_swin_t_3x' if name.endswith('_3x') else 'mask_rcnn_swin_t')
+    assert recipe.param_scheduler == official.param_scheduler
+    assert recipe.train_cfg == official.train_cfg
+    assert recipe.optim_wrapper.optimizer == official.optim_wrapper.optimizer
