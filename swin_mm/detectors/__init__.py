@@ -13,6 +13,8 @@ __all__ = ['InstanceTTAModel']
 
 FILES = {
     'BiFPN': 'bifpn',
+    'ForegroundFocalLoss': 'point_losses',
+    'InclusiveGIoULoss': 'point_losses',
 }
 
 
