@@ -15,6 +15,8 @@ FILES = {
     'BiFPN': 'bifpn',
     'ForegroundFocalLoss': 'point_losses',
     'InclusiveGIoULoss': 'point_losses',
+    'MaskRepPointsV2Head': 'mask_reppoints_v2_head',
+    'RepPointsV2Head': 'reppoints_v2_head',
 }
 
 

@@ -11,6 +11,7 @@ import torch
 from swin_mm import SwinTransformer
 
 FILES = ['swin_official_w7', 'swin_official_nobias']
+REPPOINTS = ['mask_reppointsv2_swin_t', 'reppointsv2_swin_t']  # see test_reppoints_golden.py
 MODELS = ['cascade_mask_rcnn_swin_t', 'mask_rcnn_swin_t', 'upernet_swin_t']
 
 
@@ -35,7 +36,9 @@ def test_the_recorded_checker_passes(shared, root, command, passed):
 
 def test_every_recorded_model_that_has_a_recipe_is_checked(shared, root):
     recorded = {path.stem.removeprefix('official_') for path in (shared / 'golden').glob('official_*.npz')}
-    assert sorted(name for name in recorded if (root / 'configs' / f'{name}.py').exists()) == MODELS
+    assert sorted(name for name in recorded if (root / 'configs' / f'{name}.py').exists()) == sorted(
+        [*MODELS, *REPPOINTS]
+    )
 
 
 @pytest.mark.parametrize('kernel', ['auto', 'reference', 'sdpa', 'cpu'])

@@ -24,6 +24,7 @@ class Facts(NamedTuple):
 
 MASK = 'mask_rcnn_swin_{}_patch4_window7_mstrain_480-800_adamw_{}_coco.py'
 CASCADE = 'cascade_mask_rcnn_swin_{}_patch4_window7_mstrain_480-800_giou_4conv1f_adamw_{}_coco.py'
+REPPOINTS = '{}_swin_tiny_patch4_window7_mstrain_480_960_giou_gfocal_bifpn_adamw_3x_coco.py'
 FACTS = {
     'mask_rcnn_swin_t': Facts(MASK.format('tiny', '1x'), 'tiny', 0.1, 12, 47_794_602),
     'mask_rcnn_swin_t_3x': Facts(MASK.format('tiny', '3x'), 'tiny', 0.2, 36, 47_794_602),
@@ -32,10 +33,13 @@ FACTS = {
     'cascade_mask_rcnn_swin_t_3x': Facts(CASCADE.format('tiny', '3x'), 'tiny', 0.2, 36, 85_629_804),
     'cascade_mask_rcnn_swin_s_3x': Facts(CASCADE.format('small', '3x'), 'small', 0.2, 36, None),
     'cascade_mask_rcnn_swin_b_3x': Facts(CASCADE.format('base', '3x'), 'base', 0.3, 36, 144_977_002),
+    'reppointsv2_swin_t': Facts(REPPOINTS.format('reppoitsv2'), 'tiny', 0.2, 36, None),
+    'mask_reppointsv2_swin_t': Facts(REPPOINTS.format('mask_reppoitsv2'), 'tiny', 0.2, 36, None),
 }
 MILESTONES = {12: [8, 11], 36: [27, 33]}
 SPREADS = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])  # of a stage's offsets
 every = pytest.mark.parametrize('name', FACTS)
+every_rcnn = pytest.mark.parametrize('name', [name for name in FACTS if 'rcnn' in name])
 
 
 def load(name: str) -> Config:
@@ -57,7 +61,7 @@ def test_the_backbone_has_the_official_settings(name):
     assert backbone.init_cfg.checkpoint.endswith(f'/v1.0.0/swin_{facts.arch}_patch4_window7_224.pth')
 
 
-@every
+@every_rcnn
 def test_all_but_the_backbone_and_the_box_heads_is_mmdets_own_recipe(name):
     """That on ResNet-50, which is also what the official configs began with."""
     pytest.importorskip('mmdet')
@@ -86,7 +90,7 @@ def test_box_heads_of_a_cascade_are_those_of_the_official_file(name):
         assert head.bbox_coder.target_stds == spread
 
 
-@every
+@every_rcnn
 def test_the_augmentation_is_flip_and_one_of_resize_or_crop(name):
     _, _, flip, choice, _ = load(name).train_dataloader.dataset.pipeline
     assert (flip.type, flip.prob) == ('RandomFlip', 0.5)
@@ -95,6 +99,18 @@ def test_the_augmentation_is_flip_and_one_of_resize_or_crop(name):
     assert [tuple(s) for s in resize.scales] == [tuple(s) for s in after.scales] == short_sides
     assert [tuple(s) for s in before.scales] == [(400, 1333), (500, 1333), (600, 1333)]
     assert (crop.crop_type, tuple(crop.crop_size)) == ('absolute_range', (384, 600))
+
+
+def test_the_augmentation_of_reppoints_is_one_size_and_flip():
+    boxes, masks = (
+        load(name).train_dataloader.dataset.pipeline for name in ('reppointsv2_swin_t', 'mask_reppointsv2_swin_t')
+    )
+    assert [step.type for step in boxes[2:4]] == ['RandomChoiceResize', 'RandomFlip']
+    assert [tuple(s) for s in boxes[2].scales] == [(side, 1333) for side in range(480, 961, 32)]
+    assert [step.type for step in masks[2:4]] == ['RandomResize', 'RandomFlip']
+    assert [tuple(s) for s in masks[2].scale] == [(1333, 480), (1333, 960)]
+    assert (boxes[3].prob, masks[3].prob) == (0.5, 0.5)
+    assert (boxes[2].keep_ratio, masks[2].keep_ratio) == (True, True)
 
 
 @every
