@@ -50,7 +50,7 @@ def test_it_has_the_parameters_it_says_and_trains_all_of_them(name):
     decay = {names[id(p)]: group['weight_decay'] for group in groups for p in group['params']}
     assert decay.keys() == set(names.values())
     if 'backbone' in cfg.optim_wrapper.paramwise_cfg.custom_keys:
-        return  # rates and decay are mmdet's, which test_transformers.py holds
+        return  # rates and decay are mmdet's, which test_stock_settings.py holds
     assert {group['lr'] for group in groups} == {cfg.optim_wrapper.optimizer.lr}
     for parameter, value in decay.items():
         exempt = any(key in parameter for key in ('norm', 'relative_position_bias_table', 'absolute_pos_embed'))

@@ -13,7 +13,7 @@ from swin_mm.inference import Detector
 from swin_mm.recipes import settings_within
 
 COCO = [path.stem for path in sorted(ROOT.glob('configs/*.py')) if 'COCO' in path.read_text().partition('\n')[0]]
-COCO = [name for name in COCO if not name.startswith(('mask2former', 'dino'))]  # test_transformers.py trains them
+COCO = [name for name in COCO if not name.startswith(('mask2former', 'dino'))]  # test_stock_settings.py trains them
 # One of each family; `samples.tiny_training` trains mask_rcnn_swin_t.
 FAST = {'cascade_mask_rcnn_swin_t', 'mask_reppointsv2_swin_t', 'retinanet_swin_t'}
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')

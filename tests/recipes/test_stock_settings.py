@@ -1,4 +1,4 @@
-"""The recipes of mmdet and mmseg with transformers as heads: their settings are held against the stock configs."""
+"""Recipes that follow a config of mmdet or mmseg: their settings are held against the stock one."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
@@ -35,10 +36,12 @@ STOCK = {
     'dino_swin_t': Stock('mmdet', 'dino/dino-4scale_r50_8xb2-12e_coco.py'),
     'dino_swin_l': Stock('mmdet', 'dino/dino-5scale_swin-l_8xb2-12e_coco.py'),
 }
+STOCK_HEADS = {**STOCK, 'semantic_fpn_swin_t': Stock('mmseg', 'sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py')}
 OURS = {'swin_mm.LoadImage': 'LoadImageFromFile', 'swin_mm.LoadLabels': 'LoadAnnotations'}
 # The stock configs state these at the values that the classes have without them.
 DEFAULTS = ('init_cfg', 'backend_args', 'im2col_step', 'add_identity', 'format_only')
 every = pytest.mark.parametrize('name', STOCK)
+every_head = pytest.mark.parametrize('name', STOCK_HEADS)
 
 
 def load(name: str) -> Config:
@@ -46,11 +49,15 @@ def load(name: str) -> Config:
 
 
 def stock(name: str) -> Config:
-    cfg = get_config(f'{STOCK[name].package}::{STOCK[name].config}')
+    cfg = get_config(f'{STOCK_HEADS[name].package}::{STOCK_HEADS[name].config}')
     if name == 'dino_swin_t':  # mmdet has 4 scales on ResNet-50 only
         cfg.model.backbone = dict(type='SwinTransformer', out_indices=(1, 2, 3), drop_path_rate=0.2)
         cfg.model.neck.in_channels = [192, 384, 768]
         cfg.model.num_feature_levels = 4  # DINO's own
+    if name == 'semantic_fpn_swin_t':  # nor does mmseg have Semantic FPN on Swin
+        cfg.model.pop('pretrained')
+        cfg.model.backbone = dict(drop_path_rate=0.2)
+        cfg.model.neck.in_channels = [96, 192, 384, 768]
     return cfg
 
 
@@ -73,7 +80,7 @@ def said(settings):
     return [said(value) for value in settings] if isinstance(settings, list | tuple) else settings
 
 
-@every
+@every_head
 def test_all_but_the_backbone_is_the_stock_model(name):
     ours, theirs = said(load(name).model.to_dict()), said(stock(name).model.to_dict())
     assert ours.pop('backbone')['drop_path_rate'] == theirs.pop('backbone')['drop_path_rate']
@@ -138,24 +145,25 @@ def segmentor_inputs(name: str) -> dict:
     return dict(inputs=list(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)), data_samples=samples)
 
 
-@every
+@every_head
 def test_it_trains_two_steps_and_predicts(name):
     """A narrow model on two pictures of noise, by the recipe's own optimizer."""
     cfg = load(name)
     cfg.model.backbone = dict(BACKBONE, out_indices=cfg.model.backbone.get('out_indices', (0, 1, 2, 3)))
     maps = MAPS[-len(cfg.model.backbone.out_indices) :]
-    if name.startswith('dino'):  # its decoder takes 256 channels only, and 900 queries want as many places
+    if 'neck' in cfg.model:
         cfg.model.neck.in_channels = maps
-        cfg.model.num_queries = 30
-        cfg.model.encoder.num_layers, cfg.model.decoder.num_layers = 1, 2
     else:
         narrow(cfg.model, maps)
+    if name.startswith('dino'):  # its decoder takes 256 channels only, and 900 queries want as many places
+        cfg.model.num_queries = 30
+        cfg.model.encoder.num_layers, cfg.model.decoder.num_layers = 1, 2
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 64)
     cfg.model.data_preprocessor.pop('batch_augments', None)  # they fill up to 1024x1024
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
         model.init_weights()
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
         inputs = segmentor_inputs(name) if cfg.default_scope == 'mmseg' else detector_inputs(name)
