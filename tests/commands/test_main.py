@@ -1,5 +1,6 @@
 """``swin-mm``: the front door. Help at once, and the nearest name for a typo."""
 
+import re
 import subprocess
 import sys
 import time
@@ -64,6 +65,25 @@ def test_every_recipe_has_a_row_with_figures_and_their_origin(root, capsys):
     assert rows['upernet_swin_l'].source == "Microsoft's README"
     assert rows['upernet_swin_pico_shapes'].source == 'measured here'
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(('task', 'member'), [('detection', 'mask_rcnn_swin_t'), ('segmentation', 'upernet_swin_t')])
+def test_recipes_of_one_task_are_listed(task, member, capsys):
+    rows = recipes([task])
+    assert {row.task for row in rows} == {task}
+    assert member in {row.name for row in rows}
+    assert set(re.findall(r'  (detection|segmentation)  ', capsys.readouterr().out)) == {task}
+
+
+def test_the_page_of_recipes_is_what_the_command_prints_with_a_row_for_each(root, capsys):
+    recipes(['--markdown'])
+    page = (root / 'docs/models.md').read_text()
+    assert page == capsys.readouterr().out, 'write it anew: swin-mm recipes --markdown > docs/models.md'
+    rows = re.findall(r'^\| \[(\w+)\]\(\.\./configs/(\w+)\.py\)', page, re.MULTILINE)
+    assert sorted(rows) == sorted((path.stem, path.stem) for path in root.glob('configs/*.py'))
+    (row,) = [line for line in page.splitlines() if line.startswith('| [upernet_swin_l]')]
+    assert row.endswith(" | Microsoft's README | 233.8M | 3230G | 160,000 iterations | 16 |")
+    assert page.count('releases/download/v1.0.0/swin_') == len(rows) - 2  # the small ones start from scratch
 
 
 def test_a_closed_pipe_ends_a_command_without_a_traceback():
