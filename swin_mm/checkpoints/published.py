@@ -16,7 +16,8 @@ class Weights:
 
     ``arch`` is as for ``SwinTransformer``, ``window`` in tokens, ``image_size`` in pixels (the crop for detectors and
     segmentors: None where pictures keep their size). ``trained_on``: data sets, in order. ``classes``: of the head.
-    ``sha256``: its first digits or all 64, None where the publisher gives none.
+    ``sha256``: its first digits or all 64, None where the publisher gives none. ``recipe``: ours whose published number
+    these weights have.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Weights:
     classes: int
     sha256: str | None = None
     licence: str = 'MIT'
+    recipe: str | None = None
 
     @property
     def url(self) -> str:
@@ -49,12 +51,12 @@ def _pretraining(name: str) -> str:
     return 'ImageNet-1K without labels (MoBY)' if name.startswith('moby_') else 'ImageNet-1K'
 
 
-def _coco(name: str, release: str, arch: str) -> Weights:
-    return Weights(name, release, 'detection', arch, 7, None, f'{_pretraining(name)}, COCO', 80)
+def _coco(name: str, release: str, arch: str, recipe: str | None = None) -> Weights:
+    return Weights(name, release, 'detection', arch, 7, None, f'{_pretraining(name)}, COCO', 80, recipe=recipe)
 
 
-def _ade20k(name: str, release: str, arch: str) -> Weights:
-    return Weights(name, release, 'segmentation', arch, 7, 512, f'{_pretraining(name)}, ADE20K', 150)
+def _ade20k(name: str, release: str, arch: str, recipe: str | None = None) -> Weights:
+    return Weights(name, release, 'segmentation', arch, 7, 512, f'{_pretraining(name)}, ADE20K', 150, recipe=recipe)
 
 
 OFFICIAL = (
@@ -74,22 +76,22 @@ OFFICIAL = (
     _imagenet('swin_base_patch4_window12_384_22kto1k', 'v1.0.0', 'base', 12, 384),
     _imagenet('swin_large_patch4_window7_224_22kto1k', 'v1.0.0', 'large', 7, 224),
     _imagenet('swin_large_patch4_window12_384_22kto1k', 'v1.0.0', 'large', 12, 384),
-    _coco('mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
-    _coco('mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny'),
-    _coco('mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small'),
-    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
-    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny'),
-    _coco('cascade_mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small'),
-    _coco('cascade_mask_rcnn_swin_base_patch4_window7', 'v1.0.2', 'base'),
+    _coco('mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny', 'mask_rcnn_swin_t'),
+    _coco('mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny', 'mask_rcnn_swin_t_3x'),
+    _coco('mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small', 'mask_rcnn_swin_s_3x'),
+    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny', 'cascade_mask_rcnn_swin_t'),
+    _coco('cascade_mask_rcnn_swin_tiny_patch4_window7', 'v1.0.2', 'tiny', 'cascade_mask_rcnn_swin_t_3x'),
+    _coco('cascade_mask_rcnn_swin_small_patch4_window7', 'v1.0.2', 'small', 'cascade_mask_rcnn_swin_s_3x'),
+    _coco('cascade_mask_rcnn_swin_base_patch4_window7', 'v1.0.2', 'base', 'cascade_mask_rcnn_swin_b_3x'),
     _coco('reppointsv2_swin_tiny_patch4_window7_3x', 'v1.0.9', 'tiny'),
     _coco('mask_reppointsv2_swin_tiny_patch4_window7_3x', 'v1.0.9', 'tiny'),
     _coco('moby_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
     _coco('moby_mask_rcnn_swin_tiny_patch4_window7_3x', 'v1.0.3', 'tiny'),
     _coco('moby_cascade_mask_rcnn_swin_tiny_patch4_window7_1x', 'v1.0.3', 'tiny'),
     _coco('moby_cascade_mask_rcnn_swin_tiny_patch4_window7_3x', 'v1.0.3', 'tiny'),
-    _ade20k('upernet_swin_tiny_patch4_window7_512x512', 'v1.0.1', 'tiny'),
-    _ade20k('upernet_swin_small_patch4_window7_512x512', 'v1.0.1', 'small'),
-    _ade20k('upernet_swin_base_patch4_window7_512x512', 'v1.0.1', 'base'),
+    _ade20k('upernet_swin_tiny_patch4_window7_512x512', 'v1.0.1', 'tiny', 'upernet_swin_t'),
+    _ade20k('upernet_swin_small_patch4_window7_512x512', 'v1.0.1', 'small', 'upernet_swin_s'),
+    _ade20k('upernet_swin_base_patch4_window7_512x512', 'v1.0.1', 'base', 'upernet_swin_b'),
     _ade20k('moby_upernet_swin_tiny_patch4_window7_512x512', 'v1.0.3', 'tiny'),
 )
 BY_URL = {weights.url: weights for weights in OFFICIAL}

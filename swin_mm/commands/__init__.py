@@ -5,6 +5,7 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'test a checkpoint: metrics, drawn images, several views',
     'predict': 'draw what a model finds in images, and write its predictions',
+    'verify': "test published weights and compare with the recipe's numbers",
     'recipes': 'list the recipes with their expected numbers',
     'convert': "write weights in another library's dialect, or tell what a file holds",
     'flops': 'count the parameters and multiply-adds of a model',

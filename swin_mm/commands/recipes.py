@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from ..errors import PreflightError
 from ..recipes import known_presets, known_recipes, recipes_folder
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
@@ -53,12 +54,17 @@ def main(argv: Sequence[str] | None = None) -> list[Recipe]:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The row of a recipe; raises ValueError if its docstring lacks ``Expected: ...;`` or ``From: ...``."""
+    """The row of a recipe; raises PreflightError as `read_header` does."""
+    return Recipe(path.stem, TASKS[Config.fromfile(path).default_scope], *read_header(path))
+
+
+def read_header(path: Path) -> tuple[str, str]:
+    """(figures, whose) of a recipe; raises PreflightError if ``Expected: ...;`` or ``From: ...`` is missing."""
     found = HEADER.search(_docstring(path))
     if found is None:
-        raise ValueError(f"{path}: the docstring of a recipe must say 'Expected: FIGURES; ...' and 'From: WHOSE'")
-    texts = [textwrap.shorten(found[name], 200) for name in ('expected', 'source')]
-    return Recipe(path.stem, TASKS[Config.fromfile(path).default_scope], *texts)
+        raise PreflightError(f"{path}: the docstring of a recipe must say 'Expected: FIGURES; ...' and 'From: WHOSE'")
+    expected, source = (textwrap.shorten(found[name], 200) for name in ('expected', 'source'))
+    return expected, source
 
 
 def write_page(recipes: dict[Path, Recipe]) -> str:

@@ -71,6 +71,13 @@ def test_a_published_model_is_of_the_size_of_its_recipe(file, recipe):
     assert ('MoBY' in weights.trained_on) == ('moby_' in file)
 
 
+def test_a_recipe_has_one_file_of_its_published_number():
+    """Those of MoBY fit the same recipes and have other numbers."""
+    official = {file: recipe for file, recipe in README.items() if recipe and 'moby_' not in file}
+    assert {file: w.recipe for file, w in WHOLE_MODELS.items() if w.recipe} == official
+    assert not any(w.recipe for w in OFFICIAL if w.task == 'classification')
+
+
 def test_our_recipes_start_from_files_of_the_table():
     urls = named_in(ROOT / 'configs', '*.py')
     assert urls
