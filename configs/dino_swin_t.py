@@ -4,8 +4,7 @@
     python tools/test.py configs/dino_swin_t.py CHECKPOINT
 
 Expected: not known; mmdet publishes no number for DINO on Swin-T. 48M parameters.
-From: mmdet's recipe of 4 scales on ResNet-50 (dino-4scale_r50_8xb2-12e_coco), with the drop path of its Swin-L; not run
-here.
+From: mmdet's recipe (dino-4scale_r50_8xb2-12e_coco, for ResNet-50), with the drop path of its Swin-L; not run here.
 """
 
 _base_ = [

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/htc_swin_l.py
 
-Expected: not known. The paper's HTC++ has box AP 57.1, mask AP 49.5 on val2017, with several scales 58.0 and 50.4.
+Expected: not known; the paper's HTC++ has box AP 57.1, mask AP 49.5 on val2017, with several scales 58.0 and 50.4.
 From: the paper (arXiv 2103.14030, table 2c), which publishes no configuration; not run here. What is stated there, and
 what is our choice: see htc_swin_b.py.
 """

@@ -23,6 +23,7 @@ METRICS = {
     'mask AP': ('coco/segm_mAP', 100),
     'box AP50': ('coco/bbox_mAP_50', 100),
     'mask AP50': ('coco/segm_mAP_50', 100),
+    'PQ': ('coco_panoptic/PQ', 1),
     'mIoU': ('mIoU', 1),
 }
 SEVERAL = 'with several scales and flip'  # the mIoU of `swin-mm test --tta`

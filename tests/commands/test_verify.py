@@ -12,7 +12,6 @@ from swin_mm.commands.verify import Figure, main, read_figures
 from swin_mm.errors import PreflightError
 from swin_mm.recipes import known_recipes
 
-UNKNOWN = {'cascade_rcnn_swin_t', 'faster_rcnn_swin_t', 'mask_rcnn_swin_b', 'mask_rcnn_swin_l', 'retinanet_swin_t'}
 OFFICIAL = 'mask_rcnn_swin_tiny_patch4_window7_mstrain_480-800_adamw_1x_coco'
 
 
@@ -24,7 +23,7 @@ def write_recipe(folder, base, expected: str):
 
 @pytest.mark.parametrize('path', known_recipes(), ids=lambda path: path.stem)
 def test_the_numbers_of_every_recipe_are_read(path):
-    if path.stem in UNKNOWN:
+    if 'Expected: not known;' in path.read_text():
         with pytest.raises(PreflightError, match=rf'{path.name}: no number was published'):
             read_figures(path)
         return
