@@ -19,7 +19,8 @@ work_dir=work_dirs/$model
 say "training $config (log and checkpoints: $work_dir)"
 "$PYTHON" tools/train.py "$config" --work-dir "$work_dir" --cfg-options val_cfg=None val_dataloader=None val_evaluator=None
 
-checkpoint=$(cat "$work_dir/last_checkpoint")
+# The note is an absolute path; its name in the folder above reads better.
+checkpoint=$work_dir/$(basename "$(cat "$work_dir/last_checkpoint")")
 say "evaluating $checkpoint on the held-out pictures"
 "$PYTHON" tools/test.py "$config" "$checkpoint" --work-dir "$work_dir"
 
