@@ -22,7 +22,7 @@ FLOORS = (
     {'errors', 'registry', 'kernels'},
     {'checkpoints', 'recipes', 'detectors'},
     {'backbone', 'compat', 'engine', 'datasets', 'inference'},
-    {'export', 'benchmark', 'doctor'},
+    {'export', 'benchmark', 'explain', 'doctor'},
     {'commands'},
     {'__main__'},
 )
@@ -43,6 +43,7 @@ ROOMS = {
     'datasets': {'registry', 'recipes', 'errors'},
     'inference': {'checkpoints', 'recipes', 'errors'},
     'benchmark': {'inference', 'backbone', 'kernels', 'checkpoints', 'recipes', 'errors'},
+    'explain': {'inference', 'backbone', 'kernels', 'checkpoints', 'recipes', 'errors'},
     'doctor': None,
     'commands': None,
 }
