@@ -49,7 +49,8 @@ def test_it_has_the_parameters_it_says_and_trains_all_of_them(name):
     names = {id(p): name for name, p in model.named_parameters()}
     decay = {names[id(p)]: group['weight_decay'] for group in groups for p in group['params']}
     assert decay.keys() == set(names.values())
-    if 'backbone' in cfg.optim_wrapper.paramwise_cfg.custom_keys:
+    keys = cfg.optim_wrapper.paramwise_cfg.get('custom_keys')
+    if keys is None or 'backbone' in keys:
         return  # rates and decay are mmdet's, which test_stock_settings.py holds
     assert {group['lr'] for group in groups} == {cfg.optim_wrapper.optimizer.lr}
     for parameter, value in decay.items():
@@ -68,7 +69,7 @@ def test_its_heads_fit_its_backbone(name):
         assert cfg.model.auxiliary_head.num_classes == cfg.model.decode_head.num_classes
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name', [name for name in RECIPES if not name.startswith('rtmdet')])  # of mmdet 3 itself
 def test_empty_proposals_are_kept_as_officially(name):
     """The official configs say 0, which dropped none then; mmdet 3.3 drops empty boxes for 0 and none below it."""
     sizes = [part.get('min_bbox_size') for _, part in settings_within(Config.fromfile(CONFIGS / name).model, 'model')]

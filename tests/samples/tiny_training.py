@@ -51,7 +51,8 @@ tta_pipeline = [
 ]
 dataset = dict(data_root=data_root, ann_file='instances.json', data_prefix=dict(img='images/'),
                metainfo=dict(classes={CLASSES}))
-train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline, **dataset))
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
+                        dataset=dict(pipeline=train_pipeline, **dataset))
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline, **dataset))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'instances.json')
