@@ -99,7 +99,7 @@ def _page_row(path: Path, recipe: Recipe) -> list[str]:
     return [
         f'[{path.stem}](../configs/{path.name})',
         f'`swin-mm train {path.stem}`',
-        f'[{Path(weights).stem}]({weights})' if weights else 'none',
+        _link(weights) if weights else 'none',
         recipe.expected,
         recipe.source,
         f'{_count_parameters(cfg) / 1e6:.1f}M',
@@ -107,6 +107,12 @@ def _page_row(path: Path, recipe: Recipe) -> list[str]:
         f'{epochs} epochs' if epochs else f'{iterations:,} iterations',
         str(cfg.auto_scale_lr.base_batch_size),
     ]
+
+
+def _link(weights: str) -> str:
+    """The name of the file ``weights``; with a link if that is an address."""
+    name = Path(weights).stem
+    return f'[{name}]({weights})' if '://' in weights else name
 
 
 def _count_parameters(cfg: Config) -> int:

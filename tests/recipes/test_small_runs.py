@@ -6,34 +6,18 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets.transforms import CachedMosaic
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
+from samples.small_models import narrow
 from samples.tiny_training import CLASSES, DATA, ROOT, SIZES, write_data
 
 from swin_mm.commands import train
 from swin_mm.inference import Detector
-from swin_mm.recipes import settings_within
 
 COCO = [path.stem for path in sorted(ROOT.glob('configs/*.py')) if 'COCO' in path.read_text().partition('\n')[0]]
-COCO = [name for name in COCO if not name.startswith(('mask2former', 'dino'))]  # test_stock_settings.py trains them
+# test_stock_settings.py and test_simmim.py train the others.
+COCO = [name for name in COCO if not name.startswith(('mask2former', 'dino')) and not name.endswith('simmim')]
 # One of each family; `samples.tiny_training` trains mask_rcnn_swin_t.
 FAST = {'cascade_mask_rcnn_swin_t', 'htc_swin_b', 'mask_reppointsv2_swin_t', 'retinanet_swin_t', 'rtmdet_swin_t'}
-WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
-WIDTHS += ('proposal_feature_channel', 'feedforward_channels')
-
-
-def narrow(model: ConfigDict) -> dict:
-    """``model`` with a very small Swin, narrow heads for two classes, and the best 5 boxes of an image."""
-    width = 64 if 'bbox_head' in model else 16  # 32 groups of a GroupNorm want two channels each
-    model.backbone.update(arch=None, embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), init_cfg=None)
-    for _, part in settings_within(model, 'model'):
-        part.update({key: width for key in WIDTHS if isinstance(part.get(key), int)})
-        if 'num_classes' in part:
-            part.num_classes = 2
-        if 'num_groups' in part:
-            part.num_groups = 8  # as many channels as the narrowest map has
-    model.neck.in_channels = [8 * 2**i for i in model.backbone.get('out_indices', range(4))]
-    model.test_cfg.get('rcnn', model.test_cfg).update(score_thr=0.0, max_per_img=5)
-    return model.to_dict()
 
 
 @pytest.mark.parametrize(
