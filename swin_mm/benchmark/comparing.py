@@ -31,7 +31,11 @@ def compare(peers: Mapping[str, Peer], image: Tensor, conditions: Conditions, wi
         entry['compiling'] = None if name in peers else max(0.0, first_call - entry['median'])
         entry['difference'] = differences.get(name)
         entry['caveat'] = all_peers[name].caveat(shape)
-    return dict(shape=list(shape), reference=reference, memory_kind=conditions.memory, implementations=found)
+    kinds = dict(
+        memory_kind=conditions.memory,
+        difference_kind=f'the largest from the maps of {reference} in float32, in standard deviations of the map',
+    )
+    return dict(shape=list(shape), reference=reference, implementations=found, **kinds)
 
 
 def scaling(peer: Peer, batch: int, conditions: Conditions) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     reference, entries = result['reference'], result['implementations']
     notes = [
         f'speed: how many times faster than {reference}, median over the rounds. '
-        f'difference: the largest from the maps of {reference} in float32, in standard deviations of the map.'
+        f'difference: {result["difference_kind"]}.'
     ]
     if result['memory_kind'] is not None:
         notes.append(f'memory: {result["memory_kind"]}.')
@@ -186,7 +186,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
     else:
         _plot_comparison(axes, report['results'])
     machine, settings = report['machine'], report['settings']
-    model = settings['model'] or f'Swin {settings["arch"]}'
+    model = settings['recipe'] or settings['model'] or f'Swin {settings["arch"]}'
     device = machine['gpu'] or f'{machine["cpu"]}, threads: {machine["threads"]}'
     axes.set_title(
         f'{model}, batch {settings["batch"]}, {settings["dtype"]}, {settings["mode"]}\n{device}', fontsize='medium'

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..backbone import SwinTransformer
 from ..checkpoints import from_official
 from ..errors import PreflightError
-from ..recipes import type_name
+from ..recipes import SCOPES, type_name
 from .peers import Conditions, Peer, Repetition, as_if_trained
 
 # The arguments that mmdet's and mmseg's classes take like ours. Sides and the MLP ratio they want as whole numbers.
@@ -56,7 +56,7 @@ class WholeModel(Peer):
         Detectors choose their regions in it. The annotations that the losses need are random.
         """
         self.net.train(conditions.train)
-        samples = _samples(self.scope, image)
+        samples = made_samples(self.scope, image)
 
         def infer() -> Any:
             with torch.no_grad(), conditions.autocast():
@@ -83,8 +83,25 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
     """
     from mmengine.model.utils import revert_sync_batchnorm
 
+    net, scope = our_model(config), config.default_scope
+    stock = copy.deepcopy(config.model)
+    stock.backbone = ConfigDict(type=f'{scope}.SwinTransformer', **_stock_arguments(net.backbone))
+    with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
+        other = revert_sync_batchnorm(MODELS.build(stock))
+    other.load_state_dict(from_official(net.state_dict(), scope), strict=True)
+    return {'swin_mm': WholeModel(net, scope=scope), scope: WholeModel(other, scope=scope)}
+
+
+def our_model(config: Config) -> BaseModel:
+    """Builds the model of ``config`` with our backbone and random weights, the same in every run.
+
+    Synchronised batch norms become plain ones, as in a training on one GPU. Raises PreflightError if ``config`` is not
+    for mmdet or mmseg, or has another backbone than a Swin Transformer.
+    """
+    from mmengine.model.utils import revert_sync_batchnorm
+
     scope, backbone = config.get('default_scope'), config.model.get('backbone') or {}
-    if scope not in ('mmdet', 'mmseg') or type_name(backbone) != 'SwinTransformer':
+    if scope not in SCOPES or type_name(backbone) != 'SwinTransformer':
         raise PreflightError(
             'config must have default_scope mmdet or mmseg and a SwinTransformer as model.backbone, got '
             f'default_scope={scope} and backbone {backbone.get("type")}'
@@ -95,11 +112,7 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
         ours.backbone.type = 'swin_mm.SwinTransformer'
         net = revert_sync_batchnorm(MODELS.build(ours))
         as_if_trained(net.backbone)
-        stock = copy.deepcopy(config.model)
-        stock.backbone = ConfigDict(type=f'{scope}.SwinTransformer', **_stock_arguments(net.backbone))
-        other = revert_sync_batchnorm(MODELS.build(stock))
-    other.load_state_dict(from_official(net.state_dict(), scope), strict=True)
-    return {'swin_mm': WholeModel(net, scope=scope), scope: WholeModel(other, scope=scope)}
+    return net
 
 
 def _stock_arguments(backbone: SwinTransformer) -> dict[str, Any]:
@@ -114,15 +127,19 @@ def _stock_arguments(backbone: SwinTransformer) -> dict[str, Any]:
     return shared | whole | {'strides': (a.patch_size[0], 2, 2, 2)}
 
 
-def _samples(scope: str, image: Tensor) -> list[Any]:
-    """Makes annotations of ``image``: ten random boxes with masks per image, or a random class, 0 or 1, per pixel."""
+def made_samples(scope: str, image: Tensor) -> list[Any]:
+    """Makes annotations of ``image`` (B, 3, H, W), on its device: for mmseg a random class, 0 or 1, per pixel.
+
+    For mmdet ten random boxes with masks per image, and such a class per pixel, which panoptic models need.
+    """
     size = tuple(image.shape[2:])
     meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
     if scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
         boxes = [10] * len(image)
-        samples = demo_mm_inputs(len(image), (3, *size), boxes, num_classes=2, with_mask=True)['data_samples']
+        parts = dict(num_classes=2, with_mask=True, with_semantic=True)
+        samples = demo_mm_inputs(len(image), (3, *size), boxes, **parts)['data_samples']
     else:
         from mmengine.structures import PixelData
         from mmseg.structures import SegDataSample

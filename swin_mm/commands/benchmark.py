@@ -3,10 +3,14 @@
     swin-mm benchmark --impl swin_mm mmdet timm torchvision --shape 800x1333 512x512 --dtype fp32 --threads 1
     swin-mm benchmark --device cuda --dtype bf16 --batch 8 --compile --out swin.json --plot swin.png
     swin-mm benchmark --mode train --model mask_rcnn_swin_t
+    swin-mm benchmark --recipe mask_rcnn_swin_t --shape 800x1333
     swin-mm benchmark --scaling
 
 bf16 and fp16 are autocast around float32 weights. Training is a forward and a backward pass, without an optimizer.
 Memory on a GPU is the peak beyond weights and inputs; on a CPU, in training, what autograd keeps for the backward pass.
+
+``--recipe`` times the whole step of a recipe's training instead, with and without the preset `fast`: images to the
+device and normalised, losses, gradients, the recipe's own optimizer. They are padded as the recipe pads its batches.
 """
 
 import argparse
@@ -25,10 +29,11 @@ from ..backbone.arguments import ARCHS
 from ..benchmark import measuring
 from ..benchmark.comparing import SIDES, compare, make_image, scaling
 from ..benchmark.machine import commit, machine, versions
-from ..benchmark.models import whole_models
+from ..benchmark.models import our_model, whole_models
 from ..benchmark.peers import IMPLEMENTATIONS, ROUNDS, Conditions, Peer, Shape, backbones
+from ..benchmark.steps import compare_steps
 from ..errors import PreflightError
-from ..recipes import find_config
+from ..recipes import apply_presets, find_config
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 SHAPES = ['800x1333', '512x512']
@@ -42,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         torch.set_num_threads(args.threads)
     if conditions.device.type == 'cuda':
         torch.cuda.set_device(conditions.device)
-    peers = _peers(args)
+    config = _config(args)
+    net = our_model(config) if args.recipe else None
+    peers = {} if args.recipe else _peers(args, config)
     for peer in peers.values():
         peer.net.to(conditions.device)
 
@@ -55,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     else:
         report['results'] = []
         for shape in shapes:
-            report['results'].append(compare(peers, make_image(args.batch, shape), conditions, args.compile))
-            print(f'\n{measuring.comparison_table(report["results"][-1])}', flush=True)
+            if args.recipe:
+                result = compare_steps(net, config, args.batch, shape, conditions)
+            else:
+                result = compare(peers, make_image(args.batch, shape), conditions, args.compile)
+            report['results'].append(result)
+            print(f'\n{measuring.comparison_table(result)}', flush=True)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + '\n')
     if args.plot:
@@ -70,11 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     add('--impl', nargs='+', choices=IMPLEMENTATIONS, help='implementations (default: all whose library is installed)')
     add('--arch', choices=ARCHS, help='size of the backbone (default: tiny)')
     add('--model', metavar='CONFIG', help='time this whole model, with our backbone and with that of its library')
+    add('--recipe', metavar='CONFIG', help='time whole training steps of this recipe, with and without the preset fast')
     add('--scaling', action='store_true', help=f'time ours on squares of {SIDES[0]} to {SIDES[-1]} pixels a side')
     add('--shape', nargs='+', metavar='HxW', help=f'sizes in pixels, height x width (default: {" ".join(SHAPES)})')
-    add('--batch', type=int, default=1, metavar='N', help='images at a time (default: 1)')
-    add('--dtype', choices=DTYPES, default='fp32', help='bf16, fp16: autocast around float32 weights (default: fp32)')
-    add('--mode', choices=['infer', 'train'], default='infer', help='train: forward and backward (default: infer)')
+    add('--batch', type=int, metavar='N', help='images at a time (default: 1, with --recipe as many as it has)')
+    add('--dtype', choices=DTYPES, help='bf16, fp16: autocast around float32 weights (default: fp32)')
+    add('--mode', choices=['infer', 'train'], help='train: forward and backward (default: infer)')
     add('--device', help='cpu, cuda or cuda:N (default: the GPU if there is one)')
     add('--rounds', type=int, metavar='N', help='times that each is measured (default: 10, on a GPU 50)')
     add('--threads', type=int, metavar='N', help='threads of PyTorch on the CPU (default: as many as it takes)')
@@ -90,7 +102,11 @@ def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
         value = getattr(args, name)
         if value is not None and value < least:
             raise PreflightError(f'--{name} must be at least {least}, got {value}')
-    decided = {'--scaling': ('impl', 'shape', 'compile', 'model'), '--model': ('impl', 'arch')}
+    decided = {
+        '--recipe': ('impl', 'arch', 'model', 'scaling', 'compile', 'dtype', 'mode'),
+        '--scaling': ('impl', 'shape', 'compile', 'model'),
+        '--model': ('impl', 'arch'),
+    }
     for flag, others in decided.items():
         for other in others:
             if getattr(args, flag[2:]) and getattr(args, other):
@@ -103,7 +119,8 @@ def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
     if args.dtype == 'fp16' and device.type == 'cpu':
         raise PreflightError('--dtype fp16 must run on a GPU: fp16 is 10x slower than fp32 on CPUs. Take bf16 or fp32')
     rounds = args.rounds or ROUNDS[device.type]
-    return Conditions(device, DTYPES[args.dtype], args.mode == 'train', rounds), _shapes(args.shape or SHAPES)
+    train = bool(args.recipe) or args.mode == 'train'
+    return Conditions(device, DTYPES[args.dtype or 'fp32'], train, rounds), _shapes(args.shape or SHAPES)
 
 
 def _shapes(texts: Sequence[str]) -> list[Shape]:
@@ -125,12 +142,23 @@ def _device(name: str | None) -> torch.device:
     return torch.device(known[name])
 
 
-def _peers(args: argparse.Namespace) -> Mapping[str, Peer]:
-    """What to measure, by name."""
-    if args.model:
-        config = Config.fromfile(find_config(args.model))
-        if args.mode == 'train' and args.batch == 1 and config.get('default_scope') == 'mmseg':
-            raise PreflightError('--batch must be at least 2 to train a segmentor: batch norm averages over pictures')
+def _config(args: argparse.Namespace) -> Config | None:
+    """The config of ``--recipe`` or ``--model``, None without one; decides ``args.batch``. Raises PreflightError."""
+    name = args.recipe or args.model
+    config = Config.fromfile(find_config(name)) if name else None
+    if config:
+        apply_presets(config)
+    if args.batch is None:
+        args.batch = config.train_dataloader.batch_size if config and args.recipe else 1
+    trains = args.recipe or args.mode == 'train'
+    if config and trains and args.batch == 1 and config.get('default_scope') == 'mmseg':
+        raise PreflightError('--batch must be at least 2 to train a segmentor: batch norm averages over pictures')
+    return config
+
+
+def _peers(args: argparse.Namespace, config: Config | None) -> Mapping[str, Peer]:
+    """What to measure, by name: the two models of ``config``, or backbones."""
+    if config:
         return whole_models(config)
     names = list(dict.fromkeys(args.impl or IMPLEMENTATIONS))
     if args.scaling:
@@ -147,16 +175,20 @@ def _settings(
     args: argparse.Namespace, conditions: Conditions, shapes: Sequence[Shape], peers: Mapping[str, Peer]
 ) -> dict[str, Any]:
     """The command line, with what its defaults became."""
-    arch = None if args.model else args.arch or 'tiny'
+    arch = None if args.model or args.recipe else args.arch or 'tiny'
     sizes = [(side, side) for side in SIDES] if args.scaling else shapes
     decided = dict(impl=list(peers), arch=arch, shape=[list(shape) for shape in sizes], rounds=conditions.rounds)
     decided |= dict(device=str(conditions.device), out=str(args.out), plot=str(args.plot))
+    if args.recipe:
+        decided |= dict(impl=['recipe', 'recipe+fast'], dtype="the recipe's dtype", mode='whole steps of training')
+    else:
+        decided |= dict(dtype=args.dtype or 'fp32', mode=args.mode or 'infer')
     return vars(args) | decided
 
 
 def _heading(report: dict[str, Any]) -> str:
     m, s = report['machine'], report['settings']
     where = m['gpu'] or f'{m["cpu"]}, {m["threads"]} of {m["cores"]} cores'
-    what = s['model'] or f'Swin {s["arch"]}'
+    what = s['recipe'] or s['model'] or f'Swin {s["arch"]}'
     loaded = textwrap.fill(', '.join(map(' '.join, report['versions'].items())), measuring.WIDTH)
     return f'{what}, batch {s["batch"]}, {s["dtype"]}, {s["mode"]}, {s["rounds"]} rounds\n{where}\n{loaded}'

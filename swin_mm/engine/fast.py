@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -16,7 +15,7 @@ from .model_wrappers import swin_blocks, unwrapped
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Runs forward passes under ``torch.autocast`` with bfloat16, on a GPU and on a CPU.
+    """Runs forward passes under ``torch.autocast`` with bfloat16, on the model's device: a GPU or a CPU.
 
     bfloat16 has the range of float32, so there is no loss scale, which mmengine's ``AmpOptimWrapper`` always has.
     """
@@ -24,7 +23,7 @@ class Bf16OptimWrapper(OptimWrapper):
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Casts what runs inside, in the wrapper's own context."""
-        with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
+        with super().optim_context(model), torch.autocast(_device(model).type, torch.bfloat16):
             yield
 
 
@@ -36,13 +35,26 @@ class FastTraining(Hook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Sets all of it, once; the settings of PyTorch are those of the whole process."""
+        """Sets all of it, once, and logs what the device has no use for."""
+        if lack := self.prepare(unwrapped(runner.model)):
+            runner.logger.info(lack)
+
+    def prepare(self, model: nn.Module) -> str | None:
+        """Sets all of it for ``model``, which is not wrapped; the settings of PyTorch are those of the whole process.
+
+        Gives a line that says what the model's device has no use for; None if it uses everything.
+        """
         torch.set_float32_matmul_precision('high')
         torch.backends.cudnn.allow_tf32 = True
-        model = unwrapped(runner.model)
         model.to(memory_format=torch.channels_last)
-        if get_device() == 'cuda':
-            for block in swin_blocks(model):
-                block.compile()
-        else:
-            runner.logger.info('FastTraining compiles no blocks without a GPU')
+        if _device(model).type != 'cuda':
+            return 'on a CPU `fast` is bfloat16 and channels last only: TF32 and compiled blocks are for GPUs'
+        for block in swin_blocks(model):
+            block.compile()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return None
+        return 'this GPU has no bfloat16 and no TF32: of `fast` only channels last and compiled blocks can help'
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
