@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from . import compat
 
 if TYPE_CHECKING:
-    from .backbone import SwinClassifier, SwinTransformer
+    from .backbone import SwinClassifier, SwinTransformer, SwinTransformerV2
 
-__all__ = ['SwinClassifier', 'SwinTransformer']
+__all__ = ['SwinClassifier', 'SwinTransformer', 'SwinTransformerV2']
 __version__ = '0.1.0'
 
 compat.install()

@@ -2,5 +2,6 @@
 
 from .classifier import SwinClassifier
 from .swin import SwinTransformer
+from .swin_v2 import SwinTransformerV2
 
-__all__ = ['SwinClassifier', 'SwinTransformer']
+__all__ = ['SwinClassifier', 'SwinTransformer', 'SwinTransformerV2']

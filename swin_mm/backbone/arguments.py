@@ -1,14 +1,14 @@
-"""The arguments of `SwinTransformer`: names, defaults and rules."""
+"""The arguments of `SwinTransformer` and `SwinTransformerV2`: names, defaults and rules."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
 
 from torch import nn
 
 from ..checkpoints import FIRST_CONV
 from .layers import BlockOptions
 
-# arXiv 2103.14030, section 3.3: width, blocks a stage, heads a stage.
+# arXiv 2103.14030, section 3.3, and 2111.09883, section 3.5: width, blocks a stage, heads a stage.
 ARCHS: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
@@ -46,6 +46,8 @@ class Arguments:
         'average' or 'sum', see ``checkpoints/resize.py``.
     """
 
+    network: ClassVar[str] = 'SwinTransformer'
+
     in_channels: int = 3
     embed_dims: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
@@ -82,20 +84,29 @@ class Arguments:
                 given[name] = given.pop(alias)
         known = [entry.name for entry in fields(cls)]
         if unknown := sorted(set(given) - set(known)):
-            raise TypeError(f'SwinTransformer has no argument {unknown}; it has {["arch", *known]}')
+            raise TypeError(f'{cls.network} has no argument {unknown}; it has {["arch", *known]}')
         return cls(**_with_arch(arch, given))
 
     def __post_init__(self):
         for name in ('depths', 'num_heads', 'out_indices', 'strides'):
             object.__setattr__(self, name, _ints(name, getattr(self, name)))
-        for name in ('window_size', 'patch_size', 'pretrain_img_size'):
+        for name in ('patch_size', 'pretrain_img_size'):
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
+        self._settle_windows()
         self._check_numbers()
         self._check_stages()
         strides = (self.patch_size[0], *[2] * (len(self.depths) - 1))
         square = (self.patch_size[0],) * 2 == self.patch_size
         rule = f'strides must be {strides}, with patch_size={self.patch_size}'
         _require(not self.strides or (square and self.strides == strides), rule, self.strides)
+
+    def _settle_windows(self) -> None:
+        object.__setattr__(self, 'window_size', _pair('window_size', self.window_size))
+
+    @property
+    def windows(self) -> tuple[tuple[int, int], ...]:
+        """The window of each stage."""
+        return (self.window_size,) * len(self.depths)
 
     def _check_numbers(self) -> None:
         for name in ('in_channels', 'embed_dims'):
@@ -122,9 +133,9 @@ class Arguments:
         rule = f'frozen_stages must be from -1 to {stages}'
         _require(self.frozen_stages in range(-1, stages + 1), rule, self.frozen_stages)
 
-    def block_options(self) -> BlockOptions:
+    def block_options(self, stage: int) -> BlockOptions:
         return BlockOptions(
-            window=self.window_size,
+            window=self.windows[stage],
             mlp_ratio=self.mlp_ratio,
             qkv_bias=self.qkv_bias,
             qk_scale=self.qk_scale,
@@ -134,6 +145,36 @@ class Arguments:
             norm=_module_maker('norm_cfg', self.norm_cfg),
             act=_module_maker('act_cfg', self.act_cfg),
         )
+
+
+@dataclass(frozen=True)
+class ArgumentsV2(Arguments):
+    """The arguments of `SwinTransformerV2`: those of `Arguments`, where not listed here; checked on creation.
+
+    window_size, pretrained_window_sizes: in tokens, as an int or (height, width) for all stages, or a list with one of
+        these a stage. The second are the windows of the pretraining whose weights are used, if it had others: they are
+        the unit of the position bias. 0 means the window itself.
+    qk_scale: None; V2 learns one scale a head.
+    """
+
+    network: ClassVar[str] = 'SwinTransformerV2'
+
+    window_size: Any = 8
+    pretrained_window_sizes: Any = 0
+    pretrain_img_size: tuple[int, int] = (256, 256)
+
+    def _settle_windows(self) -> None:
+        _require(self.qk_scale is None, 'qk_scale must be None: V2 learns a scale for each head', self.qk_scale)
+        for name, least in (('window_size', 1), ('pretrained_window_sizes', 0)):
+            object.__setattr__(self, name, _pairs(name, getattr(self, name), len(self.depths), least))
+
+    @property
+    def windows(self) -> tuple[tuple[int, int], ...]:
+        """The window of each stage."""
+        return self.window_size
+
+    def block_options(self, stage: int) -> BlockOptions:
+        return replace(super().block_options(stage), pretrained_window=self.pretrained_window_sizes[stage])
 
 
 def _require(condition: Any, rule: str, *values: Any) -> None:
@@ -147,11 +188,19 @@ def _ints(name: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _pair(name: str, value: Any) -> tuple[int, int]:
+def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    rule = f'{name} must be a positive int or two (height, width)'
-    _require(len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair), rule, value)
+    rule = f'{name} must be an int of at least {least} or two (height, width)'
+    _require(len(pair) == 2 and all(isinstance(side, int) and side >= least for side in pair), rule, value)
     return pair[0], pair[1]
+
+
+def _pairs(name: str, value: Any, stages: int, least: int) -> tuple[tuple[int, int], ...]:
+    """One (height, width) for each stage; two ints are the (height, width) of all stages, also if there are two."""
+    one_each = isinstance(value, (tuple, list)) and not (len(value) == 2 and all(isinstance(v, int) for v in value))
+    values = value if one_each else [value] * stages
+    _require(len(values) == stages, f'{name} must have one entry for each of {stages} stages', value)
+    return tuple(_pair(name, one, least) for one in values)
 
 
 def _with_arch(arch: str | None, given: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class SwinClassifier(BaseModule):
         if unknown := [name for name in DENSE if name in arguments]:
             raise TypeError(f'SwinClassifier has no argument {unknown}: these are for the maps of a SwinTransformer')
         self.arguments = a = Arguments.parse(arch, **arguments)
-        options = replace(a.block_options(), cancel_shift=True)
+        options = replace(a.block_options(0), cancel_shift=True)
         widths, last = [a.embed_dims * 2**i for i in range(len(a.depths))], len(a.depths) - 1
         rates = torch.linspace(0, a.drop_path_rate, sum(a.depths), device='cpu').split(list(a.depths))
 

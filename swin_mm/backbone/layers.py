@@ -20,12 +20,14 @@ Norm = Callable[[int], nn.Module]
 class BlockOptions:
     """What every block of a backbone has in common.
 
-    ``mlp_ratio``: hidden width of the MLP over the block's width; ``drop_rate``, ``attn_drop_rate``: probabilities;
-    ``kernel``: its name, or 'auto'; ``cancel_shift``: for classification, see `WindowAttention`; ``norm``, ``act``:
-    make a module, given the width and nothing.
+    ``window``, ``pretrained_window``: (height, width) in tokens, the latter of V2 alone; ``mlp_ratio``: hidden width of
+    the MLP over the block's width; ``drop_rate``, ``attn_drop_rate``: probabilities; ``kernel``: its name, or 'auto';
+    ``cancel_shift``: for classification, see `WindowAttention`; ``norm``, ``act``: make a module, given the width and
+    nothing.
     """
 
     window: tuple[int, int] = (7, 7)
+    pretrained_window: tuple[int, int] = (0, 0)
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     qk_scale: float | None = None
@@ -79,7 +81,11 @@ class PatchMerging(nn.Module):
             x = F.pad(x, (0, 0, 0, (W + 1) // 2 * 2 - W, 0, (H + 1) // 2 * 2 - H))
         if (merged := fast_merging(self._layers(), x)) is not None:
             return merged
-        return self.reduction(self.norm(self.gather(x)))
+        return self.merge(self.gather(x))
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Merges the four tokens in each of ``x`` ``(..., 4 * C)``."""
+        return self.reduction(self.norm(x))
 
     def _layers(self) -> MergingLayers | None:
         if must_be_called((self.norm, self.reduction)):
@@ -140,7 +146,15 @@ class SwinBlock(nn.Module):
         super().__init__()
         o = options
         self.norm1 = o.norm(dim)
-        self.attn = WindowAttention(
+        self.attn = self.make_attention(dim, num_heads, shift, o)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = o.norm(dim)
+        self.mlp = MLP(dim, int(dim * o.mlp_ratio), o.act, o.drop_rate)
+
+    @staticmethod
+    def make_attention(dim: int, num_heads: int, shift: tuple[int, int], options: BlockOptions) -> WindowAttention:
+        o = options
+        return WindowAttention(
             dim,
             num_heads,
             o.window,
@@ -152,9 +166,6 @@ class SwinBlock(nn.Module):
             kernel=o.kernel,
             cancel_shift=o.cancel_shift,
         )
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = o.norm(dim)
-        self.mlp = MLP(dim, int(dim * o.mlp_ratio), o.act, o.drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         if (y := fast_block(self._layers(x), x)) is not None:
@@ -192,6 +203,9 @@ class Stage(nn.Module):
     ``drop_path`` has a probability for each block. Returns the tokens before and after merging.
     """
 
+    block: type[SwinBlock] = SwinBlock
+    merging: type[PatchMerging] = PatchMerging
+
     def __init__(
         self,
         dim: int,
@@ -204,9 +218,9 @@ class Stage(nn.Module):
         super().__init__()
         shifts = [(0, 0), (options.window[0] // 2, options.window[1] // 2)]
         self.blocks = nn.ModuleList(
-            SwinBlock(dim, num_heads, shifts[i % 2], rate, options) for i, rate in enumerate(drop_path)
+            self.block(dim, num_heads, shifts[i % 2], rate, options) for i, rate in enumerate(drop_path)
         )
-        self.downsample = PatchMerging(dim, options.norm) if merge else None
+        self.downsample = self.merging(dim, options.norm) if merge else None
         self.with_cp = with_cp
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -28,6 +28,9 @@ class SwinTransformer(BaseModule):
     [(1, 192, 8, 13), (1, 768, 2, 4)]
     """
 
+    arguments_type: type[Arguments] = Arguments
+    stage_type: type[Stage] = Stage
+
     def __init__(
         self,
         arch: str | None = None,
@@ -36,13 +39,14 @@ class SwinTransformer(BaseModule):
         **arguments: Any,
     ):
         super().__init__(init_cfg=_pretrained_init(pretrained, init_cfg))
-        self.arguments = a = Arguments.parse(arch, **arguments)
-        options = a.block_options()
+        self.arguments = a = self.arguments_type.parse(arch, **arguments)
+        options = [a.block_options(i) for i in range(len(a.depths))]
+        norm = options[0].norm
         self.out_indices, self.frozen_stages = a.out_indices, a.frozen_stages
         widths = [a.embed_dims * 2**i for i in range(len(a.depths))]
         self.out_channels = [widths[i] for i in a.out_indices]
 
-        self.patch_embed = PatchEmbed(a.in_channels, a.embed_dims, a.patch_size, options.norm if a.patch_norm else None)
+        self.patch_embed = PatchEmbed(a.in_channels, a.embed_dims, a.patch_size, norm if a.patch_norm else None)
         if a.use_abs_pos_embed:
             grid = [side // patch for side, patch in zip(a.pretrain_img_size, a.patch_size, strict=True)]
             self.absolute_pos_embed = nn.Parameter(torch.empty(1, a.embed_dims, *grid))
@@ -53,10 +57,11 @@ class SwinTransformer(BaseModule):
         last = a.out_indices[-1]
         rates = torch.linspace(0, a.drop_path_rate, sum(a.depths), device='cpu').split(list(a.depths))
         self.layers = nn.ModuleList(
-            Stage(widths[i], a.num_heads[i], rates[i].tolist(), i < last, options, a.with_cp) for i in range(last + 1)
+            self.stage_type(widths[i], a.num_heads[i], rates[i].tolist(), i < last, options[i], a.with_cp)
+            for i in range(last + 1)
         )
         for i in a.out_indices:
-            self.add_module(f'norm{i}', options.norm(widths[i]))
+            self.add_module(f'norm{i}', norm(widths[i]))
 
         self.apply(_init_weights)
         self.register_load_state_dict_pre_hook(adapt_before_loading)

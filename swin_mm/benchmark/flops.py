@@ -88,11 +88,10 @@ def window_attention(backbone: SwinTransformer, shape: tuple[int, int]) -> list[
     with FlopCounterMode(display=False) as counter:
         backbone(torch.empty(1, backbone.arguments.in_channels, *shape, device='meta'))
     spent = {name.partition('.')[2]: by_operator for name, by_operator in counter.get_flop_counts().items()}
-    M, N = backbone.arguments.window_size
     result = []
     h, w = (math.ceil(side / patch) for side, patch in zip(shape, backbone.arguments.patch_size, strict=True))
     for i in range(len(backbone.layers)):
-        depth = backbone.arguments.depths[i]
+        depth, (M, N) = backbone.arguments.depths[i], backbone.arguments.windows[i]
         layers = [Counter(spent[f'layers.{i}.blocks.{j}.attn']) for j in range(depth)]
         C, tokens = backbone.arguments.embed_dims * 2**i, h * w
         linear = 4 * tokens * C**2

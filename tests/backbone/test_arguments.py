@@ -39,7 +39,7 @@ def test_defaults_are_the_stock_ones(module):
         and getattr(ours, name) not in (parameter.default, (parameter.default, parameter.default))
     }
     assert differs == {}
-    options = ours.block_options()
+    options = ours.block_options(0)
     assert stock['act_cfg'].default == dict(type='GELU')
     assert stock['norm_cfg'].default == dict(type='LN')
     assert isinstance(options.act(), nn.GELU)
@@ -140,7 +140,7 @@ RULES = [
     (dict(drop_rate=1.0), r'drop_rate must be in \[0, 1\), got 1.0'),
     (dict(attn_drop_rate=-0.1), r'attn_drop_rate must be in \[0, 1\), got -0.1'),
     (dict(drop_path_rate=1.5), r'drop_path_rate must be in \[0, 1\), got 1.5'),
-    (dict(window_size=0), r'window_size must be a positive int or two \(height, width\), got 0'),
+    (dict(window_size=0), r'window_size must be an int of at least 1 or two \(height, width\), got 0'),
     (dict(window_size=(7, 7, 7)), r'window_size must be .*, got \(7, 7, 7\)'),
     (dict(patch_size=4.0), r'patch_size must be .*, got 4.0'),
     (dict(pretrain_img_size=(0, 224)), r'pretrain_img_size must be .*, got \(0, 224\)'),
@@ -180,7 +180,7 @@ def test_norm_and_activation_are_those_asked_for():
     assert len(norms) == 1 + 8 * 2 + 3 + 4
     assert all(norm.eps == 1e-6 and not norm.weight.requires_grad for norm in norms)
     assert isinstance(net.layers[2].blocks[0].mlp.act, nn.ReLU)
-    assert isinstance(Arguments(act_cfg=dict(type=nn.SiLU)).block_options().act(), nn.SiLU)
+    assert isinstance(Arguments(act_cfg=dict(type=nn.SiLU)).block_options(0).act(), nn.SiLU)
 
 
 def test_a_registered_norm_serves_too():
@@ -191,7 +191,7 @@ def test_a_registered_norm_serves_too():
         pass
 
     try:
-        assert isinstance(Arguments(norm_cfg=dict(type='TestOnlyNorm')).block_options().norm(4), Norm)
+        assert isinstance(Arguments(norm_cfg=dict(type='TestOnlyNorm')).block_options(0).norm(4), Norm)
     finally:
         MODELS.module_dict.pop('TestOnlyNorm')
 

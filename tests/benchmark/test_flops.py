@@ -13,7 +13,7 @@ from samples.tiny_training import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from swin_mm import SwinTransformer
+from swin_mm import SwinTransformer, SwinTransformerV2
 from swin_mm.backbone.arguments import ARCHS
 from swin_mm.benchmark.flops import count, window_attention
 from swin_mm.commands import flops as flops_command
@@ -163,6 +163,15 @@ def test_attention_is_told_beside_the_formulas_of_the_paper(shape):
         assert a.products == depth * 2 * WINDOW**2 * whole_windows * C
         assert a.counted - a.products == depth * 4 * h * w * C**2
         assert (a.counted == a.window_formula) == (shape == (224, 448))
+
+
+def test_v2_has_a_window_for_each_stage_and_pays_for_its_position_bias():
+    arguments = dict(embed_dims=8, depths=(2, 1), num_heads=(1, 2), out_indices=(0, 1))
+    stages = window_attention(SwinTransformerV2(**arguments, window_size=[(4, 4), (2, 4)]), (32, 32))
+    for stage, (N, offsets, depth) in zip(stages, ((16, 7 * 7, 2), (8, 3 * 7, 1)), strict=True):
+        tokens, C, heads = stage.size[0] * stage.size[1], stage.width, stage.width // 8
+        assert stage.window_formula == depth * (4 * tokens * C**2 + 2 * N * tokens * C)
+        assert stage.counted - stage.window_formula == depth * offsets * 512 * (2 + heads)
 
 
 def test_a_counter_blind_to_fused_attention_misses_the_products(main, tmp_path, capsys):

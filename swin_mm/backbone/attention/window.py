@@ -41,26 +41,33 @@ class WindowAttention(nn.Module):
         self.attn_drop, self.cancel_shift = attn_drop, cancel_shift
         self.kernel = kernel
 
-        rows = (2 * window[0] - 1) * (2 * window[1] - 1)
-        self.relative_position_bias_table = nn.Parameter(torch.empty(rows, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.make_bias_parameters()
         self.register_buffer('relative_position_index', relative_position_index(window), persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
+
+    def make_bias_parameters(self) -> None:
+        rows = (2 * self.window[0] - 1) * (2 * self.window[1] - 1)
+        self.relative_position_bias_table = nn.Parameter(torch.empty(rows, self.num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj_drop(self.proj(self.attend(self.qkv(x))))
 
     def attend(self, qkv: Tensor) -> Tensor:
         """The attended map ``(B, H, W, dim)`` of queries, keys and values ``(B, H, W, 3 * dim)``."""
-        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
-        # A padding token is zero before the qkv layer, so its q, k, v are the bias of that layer.
-        pad = None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
+        qkv, pad = self.split_heads(qkv)
         dropout = self.attn_drop if self.training else 0.0
         kernel = KERNELS[fastest(qkv, dropout) if self.kernel == 'auto' else self.kernel]
         shift = self.shift_on((qkv.shape[1], qkv.shape[2]))
         return kernel(qkv, self.bias(), pad, self.window, shift, self.scale, dropout)
+
+    def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What a kernel is given: ``qkv`` ``(B, H, W, 3, heads, head_dim)``, and ``pad`` or None."""
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
+        # A padding token is zero before the qkv layer, so its q, k, v are the bias of that layer.
+        return qkv, None if self.qkv.bias is None else self.qkv.bias.view(qkv.shape[3:])
 
     def bias(self) -> Tensor:
         """Relative position bias ``(num_heads, N, N)``."""

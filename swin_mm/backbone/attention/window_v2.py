@@ -1,0 +1,78 @@
+"""Cosine attention inside (shifted) windows with a continuous position bias: its parameters."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.cosine import cosine_qkv
+from .window import WindowAttention
+
+HIDDEN = 512  # width of the network that makes the position bias
+
+
+class WindowAttentionV2(WindowAttention):
+    """Attention of Swin Transformer V2 (arXiv 2111.09883, sections 3.3 and 3.4), ``(B, H, W, dim)`` to the same.
+
+    Scores are cosines of queries and keys times a scale that each head learns. A small network makes the position bias
+    from logarithms of the offsets, so one file of weights serves any window. ``pretrained_window`` is the window of
+    these weights, (height, width) in tokens: offsets count in its units; 0 means ``window``. The other arguments are
+    those of `WindowAttention`.
+
+    Tokens are padded before the qkv layer, so a padding token has ``q_bias`` as query, no key (all its cosines are 0)
+    and ``v_bias`` as value.
+    """
+
+    relative_coords_table: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: tuple[int, int],
+        shift: tuple[int, int] = (0, 0),
+        qkv_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        kernel: str = 'auto',
+        pretrained_window: tuple[int, int] = (0, 0),
+    ):
+        # Keys have no bias, so the layer has none; and the scale is in the queries.
+        super().__init__(dim, num_heads, window, shift, False, 1.0, attn_drop, proj_drop, kernel)
+        unit = [trained or side for trained, side in zip(pretrained_window, window, strict=True)]
+        self.register_buffer('relative_coords_table', relative_coords_table(window, unit), persistent=False)
+        self.logit_scale = nn.Parameter(torch.full((num_heads, 1, 1), math.log(10)))
+        self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+
+    def make_bias_parameters(self) -> None:
+        self.cpb_mlp = nn.Sequential(
+            nn.Linear(2, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, self.num_heads, bias=False)
+        )
+
+    def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor | None]:
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
+        scale = self.logit_scale.clamp(max=math.log(100)).exp()[..., 0]  # (heads, 1)
+        if self.q_bias is None or self.v_bias is None:
+            return cosine_qkv(qkv, None, scale), None
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]).view(qkv.shape[3:])
+        return cosine_qkv(qkv, bias, scale), cosine_qkv(torch.zeros_like(bias), bias, scale)
+
+    def bias(self) -> Tensor:
+        """Relative position bias ``(num_heads, N, N)``, between 0 and 16."""
+        table = 16 * self.cpb_mlp(self.relative_coords_table).flatten(0, 2).sigmoid()
+        return table[self.relative_position_index].permute(2, 0, 1)
+
+
+def relative_coords_table(window: Sequence[int], unit: Sequence[int]) -> Tensor:
+    """``(1, 2 * h - 1, 2 * w - 1, 2)``: the offset (dy, dx) of two tokens in a window (h, w), on a logarithmic scale.
+
+    The largest offset in a window ``unit`` is 1; it is mapped to log2(9) / 3 (equation 4 of the paper).
+    """
+    offsets = [
+        torch.arange(1 - side, side, dtype=torch.float32) / max(1, longest - 1)
+        for side, longest in zip(window, unit, strict=True)
+    ]
+    table = 8 * torch.stack(torch.meshgrid(*offsets, indexing='ij'), dim=-1)[None]
+    return table.sign() * torch.log2(table.abs() + 1) / 3
