@@ -9,7 +9,8 @@ from ..errors import CheckpointError
 from .adapt import adapt, is_exact
 from .containers import unwrap
 from .convert import from_official, to_official
-from .dialects import DIALECTS, recognise
+from .dialects import DIALECTS
+from .locate import recognise
 from .report import Report
 from .resize import FIRST_CONV
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .containers import contents, tensors
 from .convert import EMBEDDING, backbone_to_official, split
-from .dialects import DERIVED, Dialect, last_stage
+from .dialects import DERIVED, Dialect
+from .locate import last_stage
 from .report import Report, network
 from .resize import adapt_channels, resize_embedding, resize_table
 

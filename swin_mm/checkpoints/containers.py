@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .dialects import locate
+from .locate import locate
 
 # The first that is there: an averaged model is the one that was evaluated.
 CONTAINERS = ('state_dict_ema', 'state_dict', 'model')

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .dialects import DERIVED, Dialect, by_name, last_stage, locate, swap
+from .dialects import DERIVED, Dialect, by_name, swap
+from .locate import last_stage, locate
 
 EMBEDDING = 'absolute_pos_embed'
 Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names
