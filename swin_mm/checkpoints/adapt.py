@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 from .containers import contents, tensors
 from .convert import EMBEDDING, backbone_to_official, split
 from .dialects import DERIVED, Dialect
-from .locate import last_stage
+from .locate import last_stage, v2_key
 from .report import Report, network
 from .resize import adapt_channels, resize_embedding, resize_table
 
@@ -41,7 +41,9 @@ def adapt(
     Raises CheckpointError for a checkpoint that is not of this network.
     """
     dialect, prefix, inside, outside = split(tensors(contents(source)))
+    _check_version(inside, target)
     state = backbone_to_official(inside, dialect, _grid(target))
+    state = {key: value for key, value in state.items() if not key.endswith(DERIVED)}
     report = Report(dialect.name, prefix, network(state), network(target))
     report.dropped = dict.fromkeys(outside, 'of other parts of the model')
     report.dropped |= {key: 'derived buffer' for key in inside if key.endswith(DERIVED)}
@@ -55,6 +57,19 @@ def adapt(
     report.missing = [key for key in absent if key not in report.deeper]
     report.check(min_loaded)
     return adapted | norms, report
+
+
+def _check_version(inside: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError if one is of Swin V1 and the other of V2: half of their names are the same."""
+    key = v2_key(inside)
+    if (key is None) == (v2_key(target) is None):
+        return
+    file, backbone, name = ('V1', 'V2', 'SwinTransformer') if key is None else ('V2', 'V1', 'SwinTransformerV2')
+    listed = f' (it holds {key})' if key else ''
+    raise CheckpointError(
+        f'the checkpoint is of Swin {file}{listed}, the backbone of Swin {backbone}: use its weights with '
+        f"type='swin_mm.{name}', in a recipe for Swin {file}, or choose weights of Swin {backbone}"
+    )
 
 
 def _matched(
@@ -152,7 +167,7 @@ def _norms_of_maps(state: Mapping[str, Tensor], own: Mapping[str, Tensor], diale
     """
     present = {match[1] for key in state if (match := MAP_NORM.match(key))}
     classifier = not present and (dialect.map_norm is None or any(key.startswith(('norm.', 'head.')) for key in state))
-    if not classifier and not (present == {str(last_stage(state))} and dialect.name == 'mmdet'):
+    if not classifier and not (present == {str(last_stage(state))} and dialect.norm_of_last_map):
         return {}
     absent = {key: value for key, value in own.items() if (match := MAP_NORM.match(key)) and match[1] not in present}
     return {

@@ -17,7 +17,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
     """Gives the state dict in ``checkpoint``, and the prefix of its Swin backbone: '', 'backbone.', 'swin.', ...
 
     NumPy arrays become tensors. Other values are left out, and so is ``module.``, the prefix of a parallel wrapper.
-    Raises CheckpointError if there are no tensors, no Swin Transformer (V1) or several of them.
+    Raises CheckpointError if there are no tensors, no Swin Transformer or several of them.
     """
     state = {str(key).removeprefix('module.'): value for key, value in tensors(contents(checkpoint)).items()}
     if not state:

@@ -1,7 +1,8 @@
 """Converts state dicts of any dialect to official names and layouts, and back, to the bit in both directions.
 
 What differs between dialects is names, the order of patch merging, queries, keys and values in one layer or three, and
-derived buffers. Whatever is outside the backbone, such as the heads of a detector, passes as it is.
+derived buffers. Whatever is outside the backbone, such as the heads of a detector, passes as it is. What is of Swin V2
+stays so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .dialects import DERIVED, Dialect, by_name, swap
+from .dialects import COORDINATES, DERIVED, Dialect, by_name, swap
 from .locate import last_stage, locate
 
 EMBEDDING = 'absolute_pos_embed'
@@ -22,9 +23,9 @@ def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None
     """Converts ``state`` of a backbone, a classifier or a whole model to official names and layouts.
 
     A backbone or classifier comes without prefix (``layers.0...``, ``norm.``, ``head.``). In a whole model the backbone
-    stands under ``backbone.`` and other keys are untouched. Derived buffers are left out, and so are the decoder and
-    the other branches of a backbone in pretraining. ``grid``: (rows, columns) of an absolute position embedding that
-    is flat in ``state``; None for a square one. Raises CheckpointError.
+    stands under ``backbone.`` and other keys are untouched. The decoder and the other branches of a backbone in
+    pretraining are left out, and so are derived buffers, but for V2's ``relative_coords_table``. ``grid``: (rows,
+    columns) of an absolute position embedding that is flat in ``state``; None for a square one. Raises CheckpointError.
     """
     dialect, prefix, inside, outside = split(state)
     official = backbone_to_official(inside, dialect, grid)
@@ -33,7 +34,7 @@ def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None
     head = {swap(key, [(dialect.head, 'head.')]): value for key, value in outside.items()}
     head = {key: value for key, value in head.items() if key.startswith('head.')}
     last = last_stage(official)
-    if head and dialect.name == 'mmdet' and f'norm{last - 1}.weight' not in official:
+    if head and dialect.norm_of_last_map and f'norm{last - 1}.weight' not in official:
         # mmpretrain's classifiers have the norm before the head where the last map's norm stands.
         official = {swap(key, [(f'norm{last}.', 'norm.')]): value for key, value in official.items()}
     return official | head
@@ -42,11 +43,12 @@ def to_official(state: Mapping[str, Tensor], grid: tuple[int, int] | None = None
 def from_official(state: Mapping[str, Tensor], dialect: str) -> dict[str, Tensor]:
     """Converts official ``state``, as `to_official` returns it, to the dialect 'mmdet', 'mmseg', 'timm', ...
 
-    The derived index is added where the library's own state dict has one, so that the result loads strictly there.
+    The derived index is added where the library's own state dict has one, so that the result loads strictly there. For
+    V2 that takes the ``relative_coords_table`` of ``state``: weights alone do not tell their window.
     Raises CheckpointError for a tensor that the dialect has no place for.
     """
-    to = by_name(dialect)
     source, _, inside, outside = split(state)
+    to = by_name(dialect, source.version)
     if source.name != 'official':
         raise CheckpointError(f'state must be official, got {source.name}: pass it through to_official first')
     if outside:
@@ -97,19 +99,20 @@ def backbone_to_official(
     outer = heads + [(theirs, official) for official, theirs in dialect.other_starts]
     blocks = [(theirs, official) for official, theirs in dialect.block_starts]
     inner = [(theirs, official) for official, theirs in dialect.block]
-    result = {}
+    inner += [('attn.rpe_mlp.', 'attn.cpb_mlp.')]  # SimMIM's first name
+    result: dict[str, Tensor] = {}
     for key, value in _joined(state, dialect).items():
-        if key.endswith(DERIVED):
+        if key.endswith(DERIVED) and not (dialect.coordinates and key.endswith(COORDINATES)):
             continue
         name = _rename(key, blocks, inner, outer)
-        if dialect.unfolded and '.downsample.' in name:
+        if _is_unfolded(name, dialect):
             value = _merging(key, value, (-1, 2, 2))  # channels, row, column
         elif name == EMBEDDING and value.ndim == 3:
             value = _unflattened(key, value, grid)
         if name in result:
             raise CheckpointError(f'the checkpoint holds {name} twice, once as {key}')
         result[name] = value
-    return result
+    return _biases_apart(result) if dialect.one_bias else result
 
 
 def backbone_from_official(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
@@ -119,21 +122,25 @@ def backbone_from_official(state: Mapping[str, Tensor], dialect: Dialect) -> dic
     if EMBEDDING in state and not dialect.map_norm:
         raise CheckpointError(f'{dialect.name} has no absolute position embedding: it has no place for {EMBEDDING}')
     result = {}
-    for name, value in state.items():
-        if dialect.unfolded and '.downsample.' in name:
+    for name, value in (_biases_in_one(state) if dialect.one_bias else state).items():
+        if name.endswith(COORDINATES) and not dialect.coordinates:
+            continue
+        if _is_unfolded(name, dialect):
             value = _merging(name, value, (2, 2, -1))  # column, row, channels
         elif name == EMBEDDING and dialect.flat_embedding:
             value = value.flatten(2).mT.contiguous()
         key = _rename(name, dialect.block_starts, dialect.block, dialect.other_starts)
-        if dialect.qkv and '.attn.qkv.' in name:
-            block, _, kind = name.rpartition('.attn.qkv.')
+        if dialect.qkv and f'.{dialect.joined}' in name:
+            block, _, kind = name.rpartition(f'.{dialect.joined}')
             block = swap(block, dialect.block_starts)
             parts = [part.clone() for part in value.chunk(3)]
             result.update({f'{block}.{start}{kind}': part for start, part in zip(dialect.qkv, parts, strict=True)})
             continue
         result[key] = value
-        if dialect.index and name.endswith('relative_position_bias_table') and (index := _index(value)) is not None:
-            result[key.replace('bias_table', 'index')] = index if dialect.index == 2 else index.flatten()
+        if dialect.index and (window := window_of(name, value)):
+            index = relative_position_index(window)
+            place = f'{key.rpartition(".")[0]}.relative_position_index'
+            result[place] = index if dialect.index == 2 else index.flatten()
     return result
 
 
@@ -145,6 +152,11 @@ def _rename(key: str, blocks: Pairs, inner: Pairs, outer: Pairs) -> str:
             if number.isdigit():
                 return f'{new}{number}{dot}{swap(rest, inner)}'
     return swap(key, outer)
+
+
+def _is_unfolded(name: str, dialect: Dialect) -> bool:
+    """Whether the inputs of the tensor with this official name have another order in ``dialect``."""
+    return name.partition('.downsample.')[2].startswith(dialect.unfolded)
 
 
 def _merging(key: str, value: Tensor, order: tuple[int, int, int]) -> Tensor:
@@ -167,7 +179,7 @@ def _unflattened(key: str, value: Tensor, grid: tuple[int, int] | None) -> Tenso
 def _joined(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
     """Joins the tensors of queries, keys and values to one, under the name that the table has."""
     result = dict(state)
-    fused = swap('attn.qkv.', dialect.block)
+    fused = swap(dialect.joined, dialect.block)
     for name in {key.replace(start, fused) for start in dialect.qkv for key in state if start in key}:
         keys = [name.replace(fused, start) for start in dialect.qkv]
         shapes = {key: tuple(state[key].shape) if key in state else None for key in keys}
@@ -177,13 +189,39 @@ def _joined(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
     return result
 
 
-def _index(table: Tensor) -> Tensor | None:
-    """Gives the rows ``(N, N)`` of the bias table of a square window; None if the window is not square."""
-    side = isqrt(table.shape[0])
-    if side * side != table.shape[0] or side % 2 == 0:
-        return None
-    window = (side + 1) // 2
-    return relative_position_index((window, window))
+def _biases_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """V2: takes the biases of queries and values out of one tensor with that of the keys, which counts as 0."""
+    result = dict(state)
+    for name in [name for name in state if name.endswith('.attn.qkv.bias')]:
+        value = result.pop(name)
+        if value.ndim != 1 or value.shape[0] % 3:
+            raise CheckpointError(f'{name} must hold three biases of equal width, got shape {tuple(value.shape)}')
+        block = name.removesuffix('qkv.bias')
+        result[f'{block}q_bias'], _, result[f'{block}v_bias'] = (part.clone() for part in value.chunk(3))
+    return result
+
+
+def _biases_in_one(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inverts `_biases_apart`, with 0 for the keys."""
+    result = dict(state)
+    for name in [name for name in state if name.endswith('.attn.q_bias')]:
+        block = name.removesuffix('q_bias')
+        if f'{block}v_bias' not in state:
+            raise CheckpointError(f'{block}v_bias must be there, beside {name}')
+        queries, values = result.pop(name), result.pop(f'{block}v_bias')
+        result[f'{block}qkv.bias'] = torch.cat([queries, torch.zeros_like(queries), values])
+    return result
+
+
+def window_of(name: str, value: Tensor) -> tuple[int, int] | None:
+    """Tells the window (height, width) from the official tensor of this name, None if it does not say.
+
+    A relative position bias table says it if the window is square, V2's ``relative_coords_table`` for any.
+    """
+    if name.endswith(COORDINATES) and value.ndim == 4:
+        return (value.shape[1] + 1) // 2, (value.shape[2] + 1) // 2
+    side = isqrt(value.shape[0]) if name.endswith('.relative_position_bias_table') else 0
+    return ((side + 1) // 2,) * 2 if side % 2 and side * side == value.shape[0] else None
 
 
 def relative_position_index(window: tuple[int, int]) -> Tensor:

@@ -1,12 +1,13 @@
 """The dialects of public Swin checkpoints as tables.
 
 Official names stand on the left, a library's on the right. One name means one tensor, so a table serves both
-directions. What differs besides names is in the flags of `Dialect`. To add a dialect, add a row to `DIALECTS`.
+directions. What differs besides names is in the flags of `Dialect`. To add a dialect, add a row to `DIALECTS`, and one
+to `DIALECTS_V2` if its library has Swin Transformer V2.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +15,11 @@ from ..errors import CheckpointError
 
 STAGES = range(16)  # four in public checkpoints; widths double, so that no network has more than these
 
+# V2: (1, 2h - 1, 2w - 1, 2), the only place where a file tells its window (h, w).
+COORDINATES = 'relative_coords_table'
+
 # What is computed from the arguments and stands in some files all the same.
-DERIVED = ('relative_position_index', 'attn_mask', 'relative_coords_table')
+DERIVED = ('relative_position_index', 'attn_mask', COORDINATES)
 
 # What a dialect is recognised by: norms and MLPs have the same names in several.
 ATTENTION = ('attn.relative_position_bias_table', 'attn.qkv.', 'attn.proj.')
@@ -29,14 +33,18 @@ class Dialect:
     ``stem``, ``block``: (official, theirs) starts of names, in the backbone and inside a block.
     ``map_norm``, ``last_norm``: output norm of a stage, and of a classifier; None where there is none.
     ``head``: the classifier; it stands beside the backbone, which then has the prefix ``shell``.
-    ``unfolded``: patch merging is ordered as ``nn.Unfold`` does it: channel, row, column.
+    ``norm_of_last_map``: a classifier's norm is called as that of its last map.
+    ``unfolded``: the parts of patch merging whose inputs are ordered as ``nn.Unfold`` does it: channel, row, column.
     ``qkv``: starts of the names, inside a block, of three layers for queries, keys and values; empty for one layer.
     ``index``: dimensions of the derived ``relative_position_index`` that their state dict holds; 0 for none.
     ``flat_embedding``: an absolute position embedding is (1, H * W, C).
+    ``coordinates``: V2, their state dict holds the derived ``relative_coords_table``.
+    ``one_bias``: V2, the biases of queries, keys and values are one tensor, in which that of the keys counts as 0.
     """
 
     name: str
     libraries: str
+    version: int = 1
     blocks: str = 'layers.{i}.blocks.'
     downsample: str = 'layers.{i}.downsample.'
     map_norm: str | None = None
@@ -45,10 +53,18 @@ class Dialect:
     shell: str = ''
     stem: tuple[tuple[str, str], ...] = ()
     block: tuple[tuple[str, str], ...] = ()
-    unfolded: bool = False
+    norm_of_last_map: bool = False
+    unfolded: tuple[str, ...] = ()
     qkv: tuple[str, ...] = ()
     index: int = 0
     flat_embedding: bool = False
+    coordinates: bool = False
+    one_bias: bool = False
+
+    @property
+    def joined(self) -> str:
+        """Official start of the names, inside a block, of what ``qkv`` makes up; in V2 biases are apart."""
+        return 'attn.qkv.' if self.version == 1 else 'attn.qkv.weight'
 
     @cached_property
     def block_starts(self) -> tuple[tuple[str, str], ...]:
@@ -125,7 +141,8 @@ DIALECTS = {
             shell='backbone.',
             stem=(('patch_embed.proj.', 'patch_embed.projection.'),),
             block=(('attn.', 'attn.w_msa.'), ('mlp.fc1.', 'ffn.layers.0.0.'), ('mlp.fc2.', 'ffn.layers.1.')),
-            unfolded=True,
+            norm_of_last_map=True,
+            unfolded=('norm.', 'reduction.'),
             index=2,
             flat_embedding=True,
         ),
@@ -167,10 +184,42 @@ DIALECTS = {
 }
 ALIASES = {'mmseg': 'mmdet', 'mmpretrain': 'mmdet', 'microsoft': 'official', 'detectron2': 'official'}
 
+# Swin Transformer V2. Names that are not here are those of V1, and those of the attention are Microsoft's.
+DIALECTS_V2 = {
+    dialect.name: replace(dialect, version=2)
+    for dialect in (
+        replace(DIALECTS['official'], libraries='Microsoft, SimMIM, timm < 0.9', coordinates=True),
+        DIALECTS['timm'],
+        replace(
+            DIALECTS['mmdet'],
+            name='mmpretrain',
+            libraries='mmpretrain',
+            downsample='stages.{next}.downsample.',
+            unfolded=('reduction.',),  # the norm comes after it
+            coordinates=True,
+        ),
+        replace(DIALECTS['torchvision'], coordinates=True, one_bias=True),
+        replace(
+            DIALECTS['hf'],
+            map_norm=None,
+            shell='swinv2.',
+            block=(
+                ('attn.cpb_mlp.', 'attention.self.continuous_position_bias_mlp.'),
+                ('attn.q_bias', 'attention.self.query.bias'),
+                ('attn.v_bias', 'attention.self.value.bias'),
+                *DIALECTS['hf'].block,
+            ),
+            qkv=tuple(f'{start}weight' for start in DIALECTS['hf'].qkv),
+            index=0,
+        ),
+    )
+}
 
-def by_name(name: str) -> Dialect:
-    """The dialect of that name or alias; raises CheckpointError for another."""
-    try:
-        return DIALECTS[ALIASES.get(name, name)]
-    except KeyError:
-        raise CheckpointError(f'dialect must be one of {[*DIALECTS, *ALIASES]}, got {name!r}') from None
+
+def by_name(name: str, version: int) -> Dialect:
+    """The dialect of that name or alias, of Swin Transformer V1 or V2; raises CheckpointError for another."""
+    table = DIALECTS if version == 1 else DIALECTS_V2
+    names = {**{alias: table[own] for alias, own in ALIASES.items() if own in table}, **table}
+    if name not in names:
+        raise CheckpointError(f'dialect of Swin V{version} must be one of {sorted(names)}, got {name!r}')
+    return names[name]

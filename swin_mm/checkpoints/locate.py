@@ -1,21 +1,25 @@
-"""Tells the dialect of a checkpoint by its keys, and where in it the backbone stands."""
+"""Tells by the keys of a checkpoint its dialect, whether it is of Swin V1 or V2, and where its backbone stands."""
 
 import re
 from collections.abc import Iterable
 
 from ..errors import CheckpointError, shortlist
-from .dialects import DIALECTS, STAGES, Dialect
+from .dialects import DIALECTS, DIALECTS_V2, STAGES, Dialect
 
-V2 = re.compile(r'\b(attn|attention)\.(w_msa\.|self\.)?(logit_scale|cpb_mlp|rpe_mlp|continuous_position_bias_mlp)\b')
+# What only the attention of V2 has.
+V2 = re.compile(
+    r'\b(attn|attention)\.(w_msa\.|self\.)?'
+    r'(logit_scale|[qv]_bias|cpb_mlp|rpe_mlp|continuous_position_bias_mlp|relative_coords_table)\b'
+)
 
 # Where a backbone usually stands: decides if the same file holds another one, say the momentum branch of MoBY.
-USUAL = re.compile(r'(module\.)?(model\.)?(backbone\.)?(bottom_up\.)?(swin\.)?(encoder\.)?')
+USUAL = re.compile(r'(module\.)?(model\.)?(backbone\.)?(bottom_up\.)?(swin(v2)?\.)?(encoder\.)?')
 
 
 def recognise(state: Iterable[str]) -> str:
     """Names the dialect of the keys of ``state``, whatever their prefix.
 
-    Raises CheckpointError, naming keys, for none, for two at once and for Swin Transformer V2.
+    Raises CheckpointError, naming keys, for none and for two at once.
     """
     return locate(state)[0].name
 
@@ -23,8 +27,6 @@ def recognise(state: Iterable[str]) -> str:
 def locate(state: Iterable[str]) -> tuple[Dialect, str]:
     """Gives the dialect of ``state`` and the prefix of the backbone in it; raises as `recognise` does."""
     keys = list(state)
-    if v2 := next(filter(V2.search, keys), None):
-        raise CheckpointError(f'the checkpoint is of Swin Transformer V2, which is not supported yet: it holds {v2}')
     found: dict[str, dict[str, str]] = {}  # prefix: {dialect: a key}
     for key in keys:
         for dialect in DIALECTS.values():
@@ -41,9 +43,20 @@ def locate(state: Iterable[str]) -> tuple[Dialect, str]:
     if 'official' in dialects:
         name = _official_or_timm([key.removeprefix(prefix) for key in keys if key.startswith(prefix)])
         dialects[name] = dialects.pop('official')
+    table = DIALECTS
+    if mark := v2_key(key for key in keys if key.startswith(prefix)):
+        table = DIALECTS_V2
+        # Its libraries call everything else as in V1; mmdet has no V2, and these names are mmpretrain's.
+        dialects = {'mmpretrain' if name == 'mmdet' else name: example for name, example in dialects.items()}
+        dialects |= {} if dialects.keys() <= table.keys() else {'Swin V2': mark}
     if len(dialects) > 1:
         raise CheckpointError(f'the checkpoint is written in several dialects at once: {_pairs(dialects)}')
-    return DIALECTS[next(iter(dialects))], prefix
+    return table[next(iter(dialects))], prefix
+
+
+def v2_key(keys: Iterable[str]) -> str | None:
+    """Gives one of ``keys`` that only Swin Transformer V2 has; None for those of V1."""
+    return next(filter(V2.search, keys), None)
 
 
 def _one_prefix(found: dict[str, dict[str, str]]) -> str:

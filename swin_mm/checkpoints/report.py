@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..errors import CheckpointError, shortlist
+from .locate import v2_key
 
 
 @dataclass
@@ -70,13 +71,14 @@ class Report:
 
 
 def network(state: Mapping[str, Tensor]) -> str:
-    """Writes the width and depths of the network of the official ``state``, as configs have them."""
+    """Writes the width and depths of the network of the official ``state``, as configs have them, and V2 if it is."""
     depths = Counter(
         key.split('.')[1] for key in state if key.startswith('layers.') and key.endswith('.attn.qkv.weight')
     )
     conv = state.get('patch_embed.proj.weight')
     width = 'unknown' if conv is None or conv.ndim != 4 else conv.shape[0]
-    return f'embed_dims={width}, depths=({", ".join(str(depths[stage]) for stage in sorted(depths))})'
+    version = 'V2, ' if v2_key(state) else ''
+    return f'{version}embed_dims={width}, depths=({", ".join(str(depths[stage]) for stage in sorted(depths))})'
 
 
 def _counted(reasons: Iterable[str]) -> str:

@@ -192,7 +192,7 @@ def test_what_a_dialect_has_no_place_for_is_named():
     official = SwinTransformer(**SMALL).state_dict()
     with pytest.raises(CheckpointError, match=r'timm has no norms of maps: leave out norm0\.weight'):
         from_official(official, 'timm')
-    with pytest.raises(CheckpointError, match=r"dialect must be one of .*'torchvision'.* got 'keras'"):
+    with pytest.raises(CheckpointError, match=r"dialect of Swin V1 must be one of .*'torchvision'.* got 'keras'"):
         from_official(official, 'keras')
     with pytest.raises(CheckpointError, match=r'state must be official, got mmdet'):
         from_official(from_official(official, 'mmdet'), 'timm')
