@@ -10,7 +10,7 @@ from torch import Tensor
 from .whole_file import whole_file
 
 SUFFIXES = ('.pth', '.safetensors')
-OPENMMLAB = ('official', 'mmdet', 'mmseg')  # programs that read `meta`
+OPENMMLAB = ('official', 'mmdet', 'mmseg', 'mmpretrain')  # programs that read `meta`
 NAMES = ('dataset_meta', 'CLASSES', 'PALETTE')
 
 

@@ -5,7 +5,9 @@
     swin-mm convert --inspect https://.../swin_tiny_patch4_window7_224.pth
 
 Our own models load every dialect as it is; this is for other programs. Heads of whole models go along, and so do the
-class names in a .pth of a detector or segmentor; optimizers and logs stay behind.
+class names in a .pth of a detector or segmentor; optimizers and logs stay behind. Swin V2 stays Swin V2; a file of it
+tells its window only in a buffer that timm and Hugging Face leave out, and without it torchvision and mmpretrain load
+the result with strict=False.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoints import from_official, to_official, unwrap
+from ..checkpoints.convert import window_of
 from ..checkpoints.downloads import cached, is_url, sha256
 from ..checkpoints.files import read
 from ..checkpoints.locate import locate
@@ -23,7 +26,7 @@ from ..checkpoints.report import network
 from ..checkpoints.write import SUFFIXES, class_names, write
 from ..errors import PreflightError
 
-DIALECTS = ('official', 'mmdet', 'mmseg', 'timm', 'torchvision', 'hf')
+DIALECTS = ('official', 'mmdet', 'mmseg', 'mmpretrain', 'timm', 'torchvision', 'hf')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,11 +70,8 @@ def inspect(src: str) -> None:
     dialect = locate(state)[0]
     official = to_official(state)
     backbone = {key.removeprefix('backbone.'): value for key, value in official.items()}
-    windows = [
-        (int(table.shape[0] ** 0.5) + 1) // 2
-        for key, table in backbone.items()
-        if key.endswith('.blocks.0.attn.relative_position_bias_table')
-    ]
+    windows = sorted({window for key, value in backbone.items() if (window := window_of(key, value))})
+    window = ', '.join(f'{height}' if height == width else f'{height}x{width}' for height, width in windows)
     parts: dict[str, int] = {}
     for key, value in state.items():
         part = 'backbone' if key.startswith(prefix) and not key.startswith(dialect.head) else key.split('.')[0]
@@ -81,7 +81,7 @@ def inspect(src: str) -> None:
     if weights := BY_URL.get(src):
         print(f'published   {weights.task}, {weights.trained_on}, licence {weights.licence}')
     print(f"dialect     {dialect.name} ({dialect.libraries}), prefix '{prefix}'")
-    print(f'network     {network(backbone)}, window {", ".join(map(str, sorted(set(windows))))}')
+    print(f'network     {network(backbone)}, window {window or "not told"}')
     print(f'tensors     {len(state)}')
     for part, number in parts.items():
         print(f'  {part:<16}{number:14,} parameters')

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from swin_mm import SwinClassifier, SwinTransformer
+from swin_mm import SwinClassifier, SwinTransformer, SwinTransformerV2
 from swin_mm.commands import convert as convert_command
 from swin_mm.errors import PreflightError
 
@@ -44,6 +44,18 @@ def mmseg_swin() -> nn.Module:
     return SwinTransformer(embed_dims=24, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 4))
 
 
+def timm_swin_v2() -> nn.Module:
+    timm = pytest.importorskip('timm', reason='timm is an oracle: pip install timm')
+    return timm.models.swin_transformer_v2.SwinTransformerV2(img_size=256, window_size=8, num_classes=10, **NUMBERS)
+
+
+def torchvision_swin_v2() -> nn.Module:
+    from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+
+    parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2)
+    return SwinTransformer([4, 4], window_size=[8, 8], num_classes=10, **NUMBERS, **parts)
+
+
 def run(main, *argv) -> None:
     main(list(map(str, argv)))
 
@@ -68,6 +80,36 @@ def test_a_backbone_loads_strictly_in_openmmlabs(main, tmp_path, dialect, make):
     torch.save(SwinTransformer(**SMALL).state_dict(), tmp_path / 'swin.pth')
     run(main, tmp_path / 'swin.pth', tmp_path / 'out.pth', '--to', dialect)
     make().load_state_dict(torch.load(tmp_path / 'out.pth'), strict=True)
+
+
+def test_a_v2_classifier_goes_from_torchvision_to_timm_and_back(main, tmp_path, capsys):
+    """Both load strictly; torchvision's needs the buffers that timm's file does not have."""
+    theirs, others = torchvision_swin_v2(), timm_swin_v2()
+    torch.save(theirs.state_dict(), tmp_path / 'swin.pth')
+    run(main, tmp_path / 'swin.pth', tmp_path / 'official.pth', '--to', 'official')
+    run(main, tmp_path / 'official.pth', tmp_path / 'timm.safetensors', '--to', 'timm')
+    others.load_state_dict(load_file(tmp_path / 'timm.safetensors'), strict=True)
+    run(main, tmp_path / 'official.pth', tmp_path / 'back.pth', '--to', 'torchvision')
+    back = torch.load(tmp_path / 'back.pth')
+    theirs.load_state_dict(back, strict=True)
+    assert all(torch.equal(value, back[key]) for key, value in theirs.state_dict().items())
+    run(main, tmp_path / 'timm.safetensors', tmp_path / 'less.pth', '--to', 'torchvision')
+    missing, unexpected = theirs.load_state_dict(torch.load(tmp_path / 'less.pth'), strict=False)
+    assert {key.rpartition('.')[2] for key in missing} == {'relative_coords_table', 'relative_position_index'}
+    assert unexpected == []
+    capsys.readouterr()
+    for file, words in (('official.pth', 'window 8\n'), ('timm.safetensors', 'window not told\n')):
+        run(main, '--inspect', tmp_path / file)
+        assert f'network     V2, embed_dims=24, depths=(2, 2, 2, 2), {words}' in capsys.readouterr().out
+
+
+def test_v2_goes_to_mmpretrain_and_not_to_mmdet(main, tmp_path):
+    torch.save(SwinTransformerV2(**SMALL).state_dict(), tmp_path / 'swin.pth')
+    run(main, tmp_path / 'swin.pth', tmp_path / 'out.pth', '--to', 'mmpretrain')
+    assert 'stages.1.downsample.reduction.weight' in torch.load(tmp_path / 'out.pth')
+    with pytest.raises(PreflightError, match=r"dialect of Swin V2 must be one of .*'mmpretrain'.* got 'mmdet'"):
+        run(main, tmp_path / 'swin.pth', tmp_path / 'mmdet.pth', '--to', 'mmdet')
+    assert not (tmp_path / 'mmdet.pth').exists()
 
 
 def test_a_whole_model_keeps_its_heads_and_the_names_of_its_classes(main, tmp_path):
