@@ -1,11 +1,15 @@
 """The arguments of `SwinTransformer` and `SwinTransformerV2`: names, defaults and rules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import nn
 
 from ..checkpoints import FIRST_CONV
+from .attention import KINDS, SelfAttention
+from .attention.window_v2 import WindowAttentionV2
 from .layers import BlockOptions
 
 # arXiv 2103.14030, section 3.3, and 2111.09883, section 3.5: width, blocks a stage, heads a stage.
@@ -15,6 +19,8 @@ ARCHS: dict[str, dict[str, Any]] = {
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
     'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
 }
+
+POSITIONS = ('relative', 'none', 'absolute', 'absolute+relative', 'relative_only')
 
 # The official repositories' spelling of an argument, and OpenMMLab's.
 ALIASES = dict(embed_dim='embed_dims', in_chans='in_channels', ape='use_abs_pos_embed', use_checkpoint='with_cp')
@@ -35,6 +41,12 @@ class Arguments:
     patch_norm: normalise after the patch embedding (official meaning: patch merging always normalises).
     drop_rate, attn_drop_rate, drop_path_rate: probabilities; drop path grows linearly with depth up to its own.
     use_abs_pos_embed: learn a position embedding for ``pretrain_img_size``, resized to the map in every forward.
+    position: 'relative', 'none', 'absolute', 'absolute+relative' or 'relative_only' (table 4 of arXiv 2103.14030): a
+        bias on the scores, a learned embedding of the map's places, or both; the last has the bias for its only scores.
+        With ``use_abs_pos_embed``, the name that OpenMMLab has for the embedding, 'relative' is 'absolute+relative'.
+    shift: whether the windows of every second block are shifted.
+    attention: 'window', 'sliding', 'performer' or 'global', or a dict with that as ``type`` and arguments of its class
+        in `swin_mm.backbone.attention`.
     out_indices: the stages whose maps are returned; later stages are not built.
     frozen_stages: -1 none, 0 the patch embedding, n also the first n stages and their output norms (mmdet's meaning).
     with_cp: recompute each block in the backward pass instead of keeping its activations.
@@ -64,6 +76,9 @@ class Arguments:
     attn_drop_rate: float = 0.0
     drop_path_rate: float = 0.1
     use_abs_pos_embed: bool = False
+    position: str = 'relative'
+    shift: bool = True
+    attention: str | dict[str, Any] = 'window'
     out_indices: tuple[int, ...] = (0, 1, 2, 3)
     frozen_stages: int = -1
     with_cp: bool = False
@@ -95,6 +110,7 @@ class Arguments:
         self._settle_windows()
         self._check_numbers()
         self._check_stages()
+        self._check_positions()
         strides = (self.patch_size[0], *[2] * (len(self.depths) - 1))
         square = (self.patch_size[0],) * 2 == self.patch_size
         rule = f'strides must be {strides}, with patch_size={self.patch_size}'
@@ -133,15 +149,29 @@ class Arguments:
         rule = f'frozen_stages must be from -1 to {stages}'
         _require(self.frozen_stages in range(-1, stages + 1), rule, self.frozen_stages)
 
+    def _check_positions(self) -> None:
+        _require(self.position in POSITIONS, f'position must be one of {POSITIONS}', self.position)
+        if self.use_abs_pos_embed and self.position == 'relative':
+            object.__setattr__(self, 'position', 'absolute+relative')
+        absolute = 'absolute' in self.position
+        rule = "position must have 'absolute' in it, with use_abs_pos_embed=True"
+        _require(absolute or not self.use_abs_pos_embed, rule, self.position)
+        object.__setattr__(self, 'use_abs_pos_embed', absolute)
+        rule = "qk_scale must be None with position='relative_only', which has no scores"
+        _require(self.position != 'relative_only' or self.qk_scale is None, rule, self.qk_scale)
+
     def block_options(self, stage: int) -> BlockOptions:
         return BlockOptions(
             window=self.windows[stage],
             mlp_ratio=self.mlp_ratio,
             qkv_bias=self.qkv_bias,
-            qk_scale=self.qk_scale,
+            qk_scale=0.0 if self.position == 'relative_only' else self.qk_scale,
             drop_rate=self.drop_rate,
             attn_drop_rate=self.attn_drop_rate,
             kernel=self.kernel,
+            attention=_attention_maker(self.attention),
+            relative_bias='relative' in self.position,
+            shift=self.shift,
             norm=_module_maker('norm_cfg', self.norm_cfg),
             act=_module_maker('act_cfg', self.act_cfg),
         )
@@ -155,6 +185,7 @@ class ArgumentsV2(Arguments):
         these a stage. The second are the windows of the pretraining whose weights are used, if it had others: they are
         the unit of the position bias. 0 means the window itself.
     qk_scale: None; V2 learns one scale a head.
+    attention, position: 'window', and 'relative' with or without 'absolute'.
     """
 
     network: ClassVar[str] = 'SwinTransformerV2'
@@ -165,6 +196,9 @@ class ArgumentsV2(Arguments):
 
     def _settle_windows(self) -> None:
         _require(self.qk_scale is None, 'qk_scale must be None: V2 learns a scale for each head', self.qk_scale)
+        _require(self.attention == 'window', "attention must be 'window' in V2", self.attention)
+        positions = ('relative', 'absolute+relative')
+        _require(self.position in positions, f'position must be one of {positions} in V2', self.position)
         for name, least in (('window_size', 1), ('pretrained_window_sizes', 0)):
             object.__setattr__(self, name, _pairs(name, getattr(self, name), len(self.depths), least))
 
@@ -174,7 +208,8 @@ class ArgumentsV2(Arguments):
         return self.window_size
 
     def block_options(self, stage: int) -> BlockOptions:
-        return replace(super().block_options(stage), pretrained_window=self.pretrained_window_sizes[stage])
+        attention = partial(WindowAttentionV2, pretrained_window=self.pretrained_window_sizes[stage])
+        return replace(super().block_options(stage), attention=attention)
 
 
 def _require(condition: Any, rule: str, *values: Any) -> None:
@@ -232,6 +267,14 @@ def _module_maker(name: str, cfg: dict[str, Any]):
         return kind(*args, **kwargs).requires_grad_(requires_grad)
 
     return make
+
+
+def _attention_maker(attention: str | dict[str, Any]) -> Callable[..., SelfAttention]:
+    own = dict(attention) if isinstance(attention, dict) else dict(type=attention)
+    kind = KINDS.get(str(own.pop('type', None)))
+    if kind is None:
+        raise ValueError(f'attention must be one of {list(KINDS)}, or a dict with that as type, got {attention!r}')
+    return partial(kind, **own) if own else kind
 
 
 def _registered(kind: str) -> Any:

@@ -45,6 +45,8 @@ class SwinClassifier(BaseModule):
         if unknown := [name for name in DENSE if name in arguments]:
             raise TypeError(f'SwinClassifier has no argument {unknown}: these are for the maps of a SwinTransformer')
         self.arguments = a = Arguments.parse(arch, **arguments)
+        if a.use_abs_pos_embed:
+            raise ValueError(f"position must have no 'absolute' in it in a SwinClassifier, got {a.position}")
         options = replace(a.block_options(0), cancel_shift=True)
         widths, last = [a.embed_dims * 2**i for i in range(len(a.depths))], len(a.depths) - 1
         rates = torch.linspace(0, a.drop_path_rate, sum(a.depths), device='cpu').split(list(a.depths))

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from ..kernels import BlockLayers, MergingLayers, fast_block, fast_merging
 from ..kernels.block import must_be_called
 from ..kernels.tracing import is_traced
-from .attention.window import WindowAttention
+from .attention import SelfAttention, WindowAttention
 
 Norm = Callable[[int], nn.Module]
 
@@ -20,14 +20,13 @@ Norm = Callable[[int], nn.Module]
 class BlockOptions:
     """What every block of a backbone has in common.
 
-    ``window``, ``pretrained_window``: (height, width) in tokens, the latter of V2 alone; ``mlp_ratio``: hidden width of
-    the MLP over the block's width; ``drop_rate``, ``attn_drop_rate``: probabilities; ``kernel``: its name, or 'auto';
-    ``cancel_shift``: for classification, see `WindowAttention`; ``norm``, ``act``: make a module, given the width and
-    nothing.
+    ``window``: (height, width) in tokens; ``mlp_ratio``: hidden width of the MLP over the block's width; ``drop_rate``,
+    ``attn_drop_rate``: probabilities; ``kernel``: its name, or 'auto'; ``cancel_shift``: for classification, see
+    `WindowAttention`; ``attention``: makes the attention of a block; ``relative_bias``: see `SelfAttention`; ``shift``:
+    of every second block; ``norm``, ``act``: make a module, given the width and nothing.
     """
 
     window: tuple[int, int] = (7, 7)
-    pretrained_window: tuple[int, int] = (0, 0)
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     qk_scale: float | None = None
@@ -35,6 +34,9 @@ class BlockOptions:
     attn_drop_rate: float = 0.0
     kernel: str = 'auto'
     cancel_shift: bool = False
+    attention: Callable[..., SelfAttention] = WindowAttention
+    relative_bias: bool = True
+    shift: bool = True
     norm: Norm = nn.LayerNorm
     act: Callable[[], nn.Module] = nn.GELU
 
@@ -140,21 +142,13 @@ class MLP(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention and an MLP, each normalised before and added to its input (arXiv 2103.14030, equation 3)."""
+    """Attention and an MLP, each normalised before and added to its input (arXiv 2103.14030, equation 3)."""
 
     def __init__(self, dim: int, num_heads: int, shift: tuple[int, int], drop_path: float, options: BlockOptions):
         super().__init__()
         o = options
         self.norm1 = o.norm(dim)
-        self.attn = self.make_attention(dim, num_heads, shift, o)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = o.norm(dim)
-        self.mlp = MLP(dim, int(dim * o.mlp_ratio), o.act, o.drop_rate)
-
-    @staticmethod
-    def make_attention(dim: int, num_heads: int, shift: tuple[int, int], options: BlockOptions) -> WindowAttention:
-        o = options
-        return WindowAttention(
+        self.attn = o.attention(
             dim,
             num_heads,
             o.window,
@@ -165,7 +159,11 @@ class SwinBlock(nn.Module):
             proj_drop=o.drop_rate,
             kernel=o.kernel,
             cancel_shift=o.cancel_shift,
+            relative_bias=o.relative_bias,
         )
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = o.norm(dim)
+        self.mlp = MLP(dim, int(dim * o.mlp_ratio), o.act, o.drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         if (y := fast_block(self._layers(x), x)) is not None:
@@ -216,7 +214,8 @@ class Stage(nn.Module):
         with_cp: bool = False,
     ):
         super().__init__()
-        shifts = [(0, 0), (options.window[0] // 2, options.window[1] // 2)]
+        half = (options.window[0] // 2, options.window[1] // 2)
+        shifts = [(0, 0), half if options.shift else (0, 0)]
         self.blocks = nn.ModuleList(
             self.block(dim, num_heads, shifts[i % 2], rate, options) for i, rate in enumerate(drop_path)
         )

@@ -4,7 +4,6 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .arguments import ArgumentsV2
-from .attention.window_v2 import WindowAttentionV2
 from .layers import BlockOptions, Norm, PatchMerging, Stage, SwinBlock
 from .swin import SwinTransformer
 
@@ -21,21 +20,6 @@ class SwinBlockV2(SwinBlock):
         for norm in (self.norm1, self.norm2):
             for parameter in norm.parameters():
                 nn.init.zeros_(parameter)
-
-    @staticmethod
-    def make_attention(dim: int, num_heads: int, shift: tuple[int, int], options: BlockOptions) -> WindowAttentionV2:
-        o = options
-        return WindowAttentionV2(
-            dim,
-            num_heads,
-            o.window,
-            shift,
-            qkv_bias=o.qkv_bias,
-            attn_drop=o.attn_drop_rate,
-            proj_drop=o.drop_rate,
-            kernel=o.kernel,
-            pretrained_window=o.pretrained_window,
-        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.norm1(self.attn(x)))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..backbone import SwinTransformer
-from ..backbone.attention.window import WindowAttention
+from ..backbone.attention import SelfAttention
 from ..errors import PreflightError
 
 REGIONS, MASKED_REGIONS = 1000, 100
@@ -123,7 +123,7 @@ def _prepare(model: nn.Module) -> None:
     """Moves ``model`` to the meta device, for inference with kernels whose operations can be counted."""
     model.to('meta').eval()
     for module in model.modules():
-        if isinstance(module, WindowAttention):
+        if isinstance(module, SelfAttention):
             module.kernel = 'reference'  # made of operations that run on any device and have a known cost
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from ...kernels.cosine import cosine_qkv
 from .window import WindowAttention
 
 HIDDEN = 512  # width of the network that makes the position bias
+WITHOUT: dict[str, Any] = dict(qkv_bias=False, qk_scale=1.0, relative_bias=False)
 
 
 class WindowAttentionV2(WindowAttention):
@@ -33,22 +35,18 @@ class WindowAttentionV2(WindowAttention):
         window: tuple[int, int],
         shift: tuple[int, int] = (0, 0),
         qkv_bias: bool = True,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
-        kernel: str = 'auto',
         pretrained_window: tuple[int, int] = (0, 0),
+        **shared: Any,
     ):
-        # Keys have no bias, so the layer has none; and the scale is in the queries.
-        super().__init__(dim, num_heads, window, shift, False, 1.0, attn_drop, proj_drop, kernel)
+        # Keys have no bias, so the layer has none; the scale is in the queries, and the position bias has no table.
+        super().__init__(dim, num_heads, window, shift, **{**shared, **WITHOUT})
         unit = [trained or side for trained, side in zip(pretrained_window, window, strict=True)]
         self.register_buffer('relative_coords_table', relative_coords_table(window, unit), persistent=False)
         self.logit_scale = nn.Parameter(torch.full((num_heads, 1, 1), math.log(10)))
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
-
-    def make_bias_parameters(self) -> None:
         self.cpb_mlp = nn.Sequential(
-            nn.Linear(2, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, self.num_heads, bias=False)
+            nn.Linear(2, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, num_heads, bias=False)
         )
 
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor | None]:
