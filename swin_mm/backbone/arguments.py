@@ -51,7 +51,8 @@ class Arguments:
     frozen_stages: -1 none, 0 the patch embedding, n also the first n stages and their output norms (mmdet's meaning).
     with_cp: recompute each block in the backward pass instead of keeping its activations.
     act_cfg, norm_cfg: ``dict(type=...)`` with a class of ``torch.nn``, 'LN', a class, or a registered name.
-    kernel: how attention is computed: 'auto', 'reference', 'sdpa', 'cpu' or 'triton'; see `swin_mm.kernels`.
+    kernel: how window attention is computed: 'auto', 'reference', 'sdpa', 'cpu', 'triton', or for comparison the slow
+        'padding'; see `swin_mm.kernels`.
     convert_weights: accepted because mmdet's configs have it; ignored, since layouts are recognised.
     min_loaded: share of tensors that weights to load must have in common with the backbone; 0 takes what there is.
     first_conv: how RGB weights serve ``in_channels`` other than 3: 'repeat' (scaled; for one channel their sum),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-KERNELS = ('reference', 'sdpa', 'cpu', 'triton')
+KERNELS = ('reference', 'sdpa', 'cpu', 'triton', 'padding')
 # Limits of the error in values and in gradients, in units of the largest entry; as in tests/kernels/test_kernels.py.
 LIMITS = {'float32': (1e-5, 1e-5), 'bfloat16': (2e-2, 5e-2)}
 SMALL: dict[str, Any] = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), drop_path_rate=0.0)

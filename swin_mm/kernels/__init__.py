@@ -17,7 +17,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from . import cpu, cpu_block, lean_linear, reference, sdpa
+from . import cpu, cpu_block, lean_linear, padding, reference, sdpa
 from .block import BlockLayers, MergingLayers
 from .tracing import is_traced
 from .triton import launch as triton
@@ -29,6 +29,7 @@ KERNELS = {
     'sdpa': sdpa.window_attention,
     'cpu': cpu.window_attention,
     'triton': triton.window_attention,
+    'padding': padding.window_attention,  # to be compared with
 }
 
 

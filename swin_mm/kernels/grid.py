@@ -1,4 +1,4 @@
-"""Cuts a token map into windows: padding, shifting, splitting and the mask. No other file knows about these."""
+"""Cuts a token map into windows: padding, shifting, splitting and the mask. Only `padding` knows another way."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -36,7 +36,7 @@ def window_attention(
     # where it depends on the window, they join the heads, so that it is broadcast over the batch, never copied.
     dim = 1 if grid.shifted else 0
     q, k, v = (x.flatten(dim, dim + 1) for x in (q, k, v))
-    out = _attend(q, k, v, _bias_of(grid, bias.to(q.dtype)), dim, dropout, scale)
+    out = attend(q, k, v, _bias_of(grid, bias.to(q.dtype)), dim, dropout, scale)
     return grid.join(out.view(B, grid.num_windows, heads, *out.shape[-2:]).transpose(2, 3).flatten(3))
 
 
@@ -49,12 +49,12 @@ def _bias_of(grid: WindowGrid, bias: Tensor) -> Tensor:
     return bias[None, ..., :N]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dim: int, dropout: float, scale: float) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dim: int, dropout: float, scale: float) -> Tensor:
     """Computes attended values ``(batch, heads, N, head_dim)`` in parts of at most ``LIMIT`` along ``dim``."""
     if q.shape[dim] > LIMIT:
         biases = bias.split(LIMIT, dim) if dim else repeat(bias)
         parts = zip(q.split(LIMIT, dim), k.split(LIMIT, dim), v.split(LIMIT, dim), biases, strict=False)
-        return torch.cat([_attend(*part, dim, dropout, scale) for part in parts], dim)
+        return torch.cat([attend(*part, dim, dropout, scale) for part in parts], dim)
     backends = BACKENDS.get(q.device.type)
     with sdpa_kernel(backends) if backends else nullcontext():
         return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=scale)

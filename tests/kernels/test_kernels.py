@@ -27,7 +27,7 @@ def make_inputs(size, window, dtype=torch.float64, batch=2, heads=2, head_dim=4,
     return tensors if pad else [*tensors[:2], None]
 
 
-EVERYWHERE = ['reference', 'sdpa', 'cpu']  # any shape and dtype; test_triton.py has the other
+EVERYWHERE = ['reference', 'sdpa', 'cpu', 'padding']  # any shape and dtype; test_triton.py has the other
 
 
 def run(kernel, inputs, window, shift):

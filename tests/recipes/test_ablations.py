@@ -27,7 +27,11 @@ def trained(folder, monkeypatch, options, epochs):
     (folder / 'tiny.py').write_text(CONFIG)
     data = write_data(folder / 'data')
     monkeypatch.chdir(folder)
-    settings = [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}']
+    settings = [
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        f'default_hooks.checkpoint.interval={epochs}',
+    ]
     settings += [f'model.backbone.{option}' for option in options]
     train.main(['tiny.py', '--cfg-options', f'data_root={data}', *settings])
     return torch.load(folder / f'work_dirs/tiny/epoch_{epochs}.pth', weights_only=True)
