@@ -94,19 +94,28 @@ def window_attention(backbone: SwinTransformer, shape: tuple[int, int]) -> list[
         depth, (M, N) = backbone.arguments.depths[i], backbone.arguments.windows[i]
         layers = [Counter(spent[f'layers.{i}.blocks.{j}.attn']) for j in range(depth)]
         C, tokens = backbone.arguments.embed_dims * 2**i, h * w
-        linear = 4 * tokens * C**2
         attention = Attention(
             size=(h, w),
             width=C,
             blocks=depth,
-            global_formula=depth * (linear + 2 * tokens**2 * C),
-            window_formula=depth * (linear + 2 * M * N * tokens * C),
+            global_formula=depth * global_formula(tokens, C),
+            window_formula=depth * window_formula(tokens, C, M * N),
             counted=sum(layer.total() for layer in layers) // 2,
             products=sum(layer[torch.ops.aten.bmm] for layer in layers) // 2,
         )
         result.append(attention)
         h, w = math.ceil(h / 2), math.ceil(w / 2)
     return result
+
+
+def global_formula(tokens: int, C: int) -> int:
+    """Multiply-adds of attention among ``tokens`` of width ``C``: equation 1 of arXiv 2103.14030."""
+    return 4 * tokens * C**2 + 2 * tokens**2 * C
+
+
+def window_formula(tokens: int, C: int, window: int) -> int:
+    """Multiply-adds of attention in windows of ``window`` tokens: equation 2 of arXiv 2103.14030."""
+    return 4 * tokens * C**2 + 2 * window * tokens * C
 
 
 def _deformable() -> dict[Any, Callable[..., int]]:

@@ -1,4 +1,4 @@
-"""Measures times and memory, and makes medians, ratios, an exponent of growth, tables and plots of them.
+"""Measures times and memory, and makes medians, ratios, an exponent of growth and tables of them.
 
 A result is a dict as benchmark.py writes it into JSON: times in seconds, memory in bytes, shapes (height, width).
 """
@@ -6,13 +6,16 @@ A result is a dict as benchmark.py writes it into JSON: times in seconds, memory
 import statistics
 import textwrap
 import time
+import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..errors import megabytes
 from .peers import Conditions, Repetition
@@ -20,7 +23,6 @@ from .peers import Conditions, Repetition
 Key = TypeVar('Key')
 
 WIDTH = 120  # columns of a terminal
-FITTED_FROM = 512 * 512  # pixels; on smaller images a fixed cost shows
 WARM_UP = {'cpu': 2, 'cuda': 10}  # repetitions
 
 
@@ -93,6 +95,40 @@ def saved_activations(net: nn.Module, run: Repetition) -> int:
     return sum(storage.nbytes() for storage in saved.values())
 
 
+class PeakMemory(TorchDispatchMode):
+    """Counts the most bytes that tensors made inside it hold at one time, on any device.
+
+    >>> with PeakMemory() as memory:
+    ...     y = torch.zeros(10) + 1
+    >>> memory.peak
+    80
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.peak = self._now = 0
+        self._known = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for storage in _storages((args, kwargs)):
+            self._known[storage] = None  # views of what was there before are not new
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage not in self._known:
+                self._known[storage] = None
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
+        return result
+
+    def _add(self, number: int) -> None:
+        self._now += number
+        self.peak = max(self.peak, self._now)
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
 def summary(times: Sequence[float]) -> dict[str, Any]:
     """Gives ``times``, of three rounds or more, with their median and quartiles."""
     first, median, third = statistics.quantiles(times, n=4, method='inclusive')
@@ -107,9 +143,9 @@ def speed(times: Sequence[float], reference: Sequence[float]) -> float:
     return statistics.median(theirs / own for own, theirs in zip(times, reference, strict=True))
 
 
-def exponent(pixels: Sequence[int], times: Sequence[float]) -> float | None:
-    """Fits k in time ~ pixels ** k by least squares on the logarithms, from `FITTED_FROM` up; None below two points."""
-    points = [(p, t) for p, t in zip(pixels, times, strict=True) if p >= FITTED_FROM]
+def exponent(sizes: Sequence[int], costs: Sequence[float], start: int) -> float | None:
+    """Fits k in cost ~ size ** k by least squares on the logarithms, from size ``start`` up; None below two points."""
+    points = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size >= start]
     if len(points) < 2:
         return None
     x, y = np.log(np.array(points)).T
@@ -121,14 +157,14 @@ def comparison_table(result: dict[str, Any]) -> str:
     entries = result['implementations']
     with_memory = result['memory_kind'] is not None
     with_compiling = any(entry['compiling'] is not None for entry in entries.values())
-    line = f'{_shape_text(result["shape"]):22}{"median":>13}{"middle half":>27}{"speed":>9}{"difference":>13}'
+    line = f'{shape_text(result["shape"]):22}{"median":>13}{"middle half":>27}{"speed":>9}{"difference":>13}'
     if with_memory:
         line += f'{"memory":>14}'
     if with_compiling:
         line += f'{"compiling":>12}'
     lines = [line]
     for name, entry in entries.items():
-        line = f'{name:22}{_milliseconds(entry["median"]):>13}{_middle_half(entry):>27}{entry["speed"]:>8.2f}x'
+        line = f'{name:22}{milliseconds(entry["median"]):>13}{_middle_half(entry):>27}{entry["speed"]:>8.2f}x'
         line += f'{_text_or_blank(entry["difference"], ".1e"):>13}'
         if with_memory:
             line += f'{_memory(entry):>14}'
@@ -161,8 +197,8 @@ def scaling_table(result: dict[str, Any]) -> str:
         line += f'{"memory":>14}'
     lines = [line]
     for point in result['points']:
-        line = f'{_shape_text(point["shape"]):16}{_milliseconds(point["median"]):>13}{_middle_half(point):>27}'
-        line += f'{_milliseconds(point["median"] / point["pixels"] * 1e6):>14}'
+        line = f'{shape_text(point["shape"]):16}{milliseconds(point["median"]):>13}{_middle_half(point):>27}'
+        line += f'{milliseconds(point["median"] / point["pixels"] * 1e6):>14}'
         if memory is not None:
             line += f'{_memory(point):>14}'
         lines.append(line)
@@ -173,70 +209,19 @@ def scaling_table(result: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def plot(report: dict[str, Any], path: Path) -> None:
-    """Draws into the file ``path``: bars of the implementations for each shape, or time over pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    if 'scaling' in report:
-        _plot_scaling(axes, report['scaling'])
-    else:
-        _plot_comparison(axes, report['results'])
-    machine, settings = report['machine'], report['settings']
-    model = settings['recipe'] or settings['model'] or f'Swin {settings["arch"]}'
-    device = machine['gpu'] or f'{machine["cpu"]}, threads: {machine["threads"]}'
-    axes.set_title(
-        f'{model}, batch {settings["batch"]}, {settings["dtype"]}, {settings["mode"]}\n{device}', fontsize='medium'
-    )
-    figure.savefig(path, dpi=120)
-
-
-def _plot_comparison(axes: Any, results: Sequence[dict[str, Any]]) -> None:
-    names = list(results[0]['implementations'])
-    width = 0.8 / len(names)
-    for i, name in enumerate(names):
-        entries = [result['implementations'][name] for result in results]
-        places = [place + (i - (len(names) - 1) / 2) * width for place in range(len(entries))]
-        medians = np.array([entry['median'] for entry in entries])
-        quartiles = np.array([entry['quartiles'] for entry in entries]).T
-        errors = np.abs(quartiles - medians) * 1e3
-        bars = axes.bar(places, medians * 1e3, width, yerr=errors, label=name, capsize=2)
-        axes.bar_label(bars, [f'{entry["speed"]:.2f}x' for entry in entries], fontsize='x-small')
-    axes.set_xticks(range(len(results)), [_shape_text(result['shape']) for result in results])
-    axes.set_ylabel('median time, ms, with the middle half')
-    axes.legend(title=f'n x: speed over {results[0]["reference"]}')
-
-
-def _plot_scaling(axes: Any, scaling: dict[str, Any]) -> None:
-    pixels = np.array([point['pixels'] for point in scaling['points']])
-    medians = np.array([point['median'] for point in scaling['points']])
-    axes.loglog(pixels, medians * 1e3, 'o-', label='measured')
-    if scaling['exponent'] is not None:
-        fitted = pixels >= FITTED_FROM
-        middle = np.exp(np.log(medians[fitted]).mean() - scaling['exponent'] * np.log(pixels[fitted]).mean())
-        line = middle * pixels[fitted] ** scaling['exponent'] * 1e3
-        axes.loglog(pixels[fitted], line, '--', label=f'pixels ** {scaling["exponent"]:.3f}')
-    axes.set_xlabel('pixels')
-    axes.set_ylabel('median time, ms')
-    axes.legend()
-
-
-def _shape_text(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
     height, width = shape
     return f'{height} x {width}'
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     decimals = 1 if seconds >= 0.1 else 3
     return f'{seconds * 1e3:,.{decimals}f} ms'
 
 
 def _middle_half(entry: dict[str, Any]) -> str:
     first, third = entry['quartiles']
-    return f'{_milliseconds(first)} - {_milliseconds(third)}'
+    return f'{milliseconds(first)} - {milliseconds(third)}'
 
 
 def _memory(measured: dict[str, Any]) -> str:

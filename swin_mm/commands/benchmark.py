@@ -5,6 +5,8 @@
     swin-mm benchmark --mode train --model mask_rcnn_swin_t
     swin-mm benchmark --recipe mask_rcnn_swin_t --shape 800x1333
     swin-mm benchmark --scaling
+    swin-mm benchmark --ablations --shape 224x224
+    swin-mm benchmark --complexity
 
 bf16 and fp16 are autocast around float32 weights. Training is a forward and a backward pass, without an optimizer.
 Memory on a GPU is the peak beyond weights and inputs; on a CPU, in training, what autograd keeps for the backward pass.
@@ -26,17 +28,20 @@ import torch
 from mmengine.config import Config
 
 from ..backbone.arguments import ARCHS
-from ..benchmark import measuring
+from ..benchmark import ablations, complexity, measuring
 from ..benchmark.comparing import SIDES, compare, make_image, scaling
 from ..benchmark.machine import commit, machine, versions
 from ..benchmark.models import our_model, whole_models
 from ..benchmark.peers import IMPLEMENTATIONS, ROUNDS, Conditions, Peer, Shape, backbones
+from ..benchmark.plots import plot
 from ..benchmark.steps import compare_steps
 from ..errors import PreflightError
 from ..recipes import apply_presets, find_config
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 SHAPES = ['800x1333', '512x512']
+ABLATED = ('tiny', 'small', 'base')
+IMAGENET = (224, 224)  # pixels: the size at which the paper compares kinds of attention
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -48,31 +53,53 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if conditions.device.type == 'cuda':
         torch.cuda.set_device(conditions.device)
     config = _config(args)
-    net = our_model(config) if args.recipe else None
-    peers = {} if args.recipe else _peers(args, config)
+    peers = _peers(args, config)
     for peer in peers.values():
         peer.net.to(conditions.device)
 
     report: dict[str, Any] = dict(settings=_settings(args, conditions, shapes, peers))
     report |= dict(machine=machine(conditions.device), versions=versions(), commit=commit())
     print(_heading(report))
-    if args.scaling:
-        report['scaling'] = scaling(peers['swin_mm'], args.batch, conditions)
-        print(measuring.scaling_table(report['scaling']))
-    else:
-        report['results'] = []
-        for shape in shapes:
-            if args.recipe:
-                result = compare_steps(net, config, args.batch, shape, conditions)
-            else:
-                result = compare(peers, make_image(args.batch, shape), conditions, args.compile)
-            report['results'].append(result)
-            print(f'\n{measuring.comparison_table(result)}', flush=True)
+    report |= _measure(args, conditions, shapes, peers, config)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + '\n')
     if args.plot:
-        measuring.plot(report, args.plot)
+        plot(report, args.plot)
     return report
+
+
+def _measure(
+    args: argparse.Namespace,
+    conditions: Conditions,
+    shapes: Sequence[Shape],
+    peers: Mapping[str, Peer],
+    config: Config | None,
+) -> dict[str, Any]:
+    """Measures and prints what was asked for; gives it under the name by which `plot` knows it."""
+    if args.scaling:
+        result = scaling(peers['swin_mm'], args.batch, conditions)
+        print(measuring.scaling_table(result))
+        return dict(scaling=result)
+    if args.ablations:
+        result = ablations.compare_methods(_archs(args), args.batch, shapes[0], conditions)
+        print(f'\n{ablations.table(result)}')
+        return dict(ablations=result)
+    if args.complexity:
+        costs = complexity.costs_of_stages('tiny', IMAGENET)
+        print(f'\n{complexity.stages_table(costs, IMAGENET)}\n', flush=True)
+        result = complexity.growth(args.batch, conditions)
+        print(complexity.growth_table(result))
+        return dict(complexity=result)
+    net = our_model(config) if args.recipe and config else None
+    results = []
+    for shape in shapes:
+        if net is not None and config is not None:
+            result = compare_steps(net, config, args.batch, shape, conditions)
+        else:
+            result = compare(peers, make_image(args.batch, shape), conditions, args.compile)
+        results.append(result)
+        print(f'\n{measuring.comparison_table(result)}', flush=True)
+    return dict(results=results)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     add('--arch', choices=ARCHS, help='size of the backbone (default: tiny)')
     add('--model', metavar='CONFIG', help='time this whole model, with our backbone and with that of its library')
     add('--recipe', metavar='CONFIG', help='time whole training steps of this recipe, with and without the preset fast')
-    add('--scaling', action='store_true', help=f'time ours on squares of {SIDES[0]} to {SIDES[-1]} pixels a side')
+    kind = parser.add_mutually_exclusive_group().add_argument
+    kind('--scaling', action='store_true', help=f'time ours on squares of {SIDES[0]} to {SIDES[-1]} pixels a side')
+    kind('--ablations', action='store_true', help="time the kinds of attention of the paper's table 5")
+    kind('--complexity', action='store_true', help='time and memory of window and global attention over tokens')
     add('--shape', nargs='+', metavar='HxW', help=f'sizes in pixels, height x width (default: {" ".join(SHAPES)})')
     add('--batch', type=int, metavar='N', help='images at a time (default: 1, with --recipe as many as it has)')
     add('--dtype', choices=DTYPES, help='bf16, fp16: autocast around float32 weights (default: fp32)')
@@ -103,8 +133,10 @@ def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
         if value is not None and value < least:
             raise PreflightError(f'--{name} must be at least {least}, got {value}')
     decided = {
-        '--recipe': ('impl', 'arch', 'model', 'scaling', 'compile', 'dtype', 'mode'),
+        '--recipe': ('impl', 'arch', 'model', 'scaling', 'ablations', 'complexity', 'compile', 'dtype', 'mode'),
         '--scaling': ('impl', 'shape', 'compile', 'model'),
+        '--ablations': ('impl', 'compile', 'model'),
+        '--complexity': ('impl', 'arch', 'shape', 'compile', 'model'),
         '--model': ('impl', 'arch'),
     }
     for flag, others in decided.items():
@@ -119,8 +151,17 @@ def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
     if args.dtype == 'fp16' and device.type == 'cpu':
         raise PreflightError('--dtype fp16 must run on a GPU: fp16 is 10x slower than fp32 on CPUs. Take bf16 or fp32')
     rounds = args.rounds or ROUNDS[device.type]
+    if args.ablations and len(args.shape or ()) > 1:
+        raise PreflightError(f'--shape must be one size with --ablations, got {" ".join(args.shape)}')
+    shapes = _shapes(args.shape or SHAPES) if args.shape or not args.ablations else [IMAGENET]
     train = bool(args.recipe) or args.mode == 'train'
-    return Conditions(device, DTYPES[args.dtype or 'fp32'], train, rounds), _shapes(args.shape or SHAPES)
+    return Conditions(device, DTYPES[args.dtype or 'fp32'], train, rounds), shapes
+
+
+def _archs(args: argparse.Namespace) -> tuple[str, ...]:
+    if args.arch:
+        return (args.arch,)
+    return ABLATED if args.ablations else ('tiny',)
 
 
 def _shapes(texts: Sequence[str]) -> list[Shape]:
@@ -157,7 +198,9 @@ def _config(args: argparse.Namespace) -> Config | None:
 
 
 def _peers(args: argparse.Namespace, config: Config | None) -> Mapping[str, Peer]:
-    """What to measure, by name: the two models of ``config``, or backbones."""
+    """What to compare, by name: the two models of ``config``, or backbones; nothing if it is something else."""
+    if args.recipe or args.ablations or args.complexity:
+        return {}
     if config:
         return whole_models(config)
     names = list(dict.fromkeys(args.impl or IMPLEMENTATIONS))
@@ -175,8 +218,9 @@ def _settings(
     args: argparse.Namespace, conditions: Conditions, shapes: Sequence[Shape], peers: Mapping[str, Peer]
 ) -> dict[str, Any]:
     """The command line, with what its defaults became."""
-    arch = None if args.model or args.recipe else args.arch or 'tiny'
-    sizes = [(side, side) for side in SIDES] if args.scaling else shapes
+    arch = None if args.model or args.recipe else ', '.join(_archs(args))
+    sides = SIDES if args.scaling else complexity.SIDES if args.complexity else ()
+    sizes = [(side, side) for side in sides] or shapes
     decided = dict(impl=list(peers), arch=arch, shape=[list(shape) for shape in sizes], rounds=conditions.rounds)
     decided |= dict(device=str(conditions.device), out=str(args.out), plot=str(args.plot))
     if args.recipe:

@@ -194,14 +194,14 @@ def test_the_exponent_of_growth_is_found(results):
     pixels = [side * side for side in (128, 256, 512, 768, 1024, 2048)]
     times = [3e-9 * p**1.07 for p in pixels]
     times[:2] = [1.0, 1.0]  # a fixed cost, below where the fit begins
-    assert results.exponent(pixels, times) == pytest.approx(1.07)
-    assert results.exponent(pixels[:3], times[:3]) is None
+    assert results.exponent(pixels, times, 512 * 512) == pytest.approx(1.07)
+    assert results.exponent(pixels[:3], times[:3], 512 * 512) is None
 
 
-def test_scaling_tells_time_and_memory_over_pixels(benchmark, results, monkeypatch, tmp_path, capsys):
+def test_scaling_tells_time_and_memory_over_pixels(benchmark, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(comparing, 'SIDES', (32, 96, 160))
     monkeypatch.setattr(benchmark, 'SIDES', (32, 96, 160))
-    monkeypatch.setattr(results, 'FITTED_FROM', 96 * 96)
+    monkeypatch.setattr(comparing, 'FITTED_FROM', 96 * 96)
     argv = [*QUICK, '--scaling', '--mode', 'train', '--plot', str(tmp_path / 'run.png')]
     scaling = benchmark.main(argv)['scaling']
     assert [(point['shape'], point['pixels']) for point in scaling['points']] == [
@@ -248,6 +248,9 @@ def test_a_library_that_is_not_there(benchmark, monkeypatch, capsys):
         (['--out', 'run.txt'], '--out must end in .json'),
         (['--plot', 'nowhere/run.png'], 'in a folder that is there, got nowhere/run.png'),
         (['--scaling', '--shape', '64x64'], '--shape must be left out with --scaling'),
+        (['--ablations', '--impl', 'swin_mm'], '--impl must be left out with --ablations'),
+        (['--ablations', '--shape', '64x64', '32x32'], '--shape must be one size with --ablations, got 64x64 32x32'),
+        (['--complexity', '--arch', 'tiny'], '--arch must be left out with --complexity'),
         (['--model', 'x.py', '--arch', 'tiny'], '--arch must be left out with --model'),
         (['--model', 'x.py'], 'config x.py was found neither'),
         (['--model', 'configs/upernet_swin_pico_shapes.py', '--mode', 'train'], '--batch must be at least 2'),
