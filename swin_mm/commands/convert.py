@@ -80,6 +80,9 @@ def inspect(src: str) -> None:
     print(f'{path}\nsha256      {sha256(path)}')
     if weights := BY_URL.get(src):
         print(f'published   {weights.task}, {weights.trained_on}, licence {weights.licence}')
+        if weights.pretrained_window_sizes:
+            sizes = f'{[*weights.window_sizes]}, pretrained_window_sizes={[*weights.pretrained_window_sizes]}'
+            print(f"trained as  SwinTransformerV2(arch='{weights.arch}', window_size={sizes})")
     print(f"dialect     {dialect.name} ({dialect.libraries}), prefix '{prefix}'")
     print(f'network     {network(backbone)}, window {window or "not told"}')
     print(f'tensors     {len(state)}')

@@ -137,6 +137,14 @@ def random_net(library: str, **arch: Any) -> nn.Module:
     return net
 
 
+def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+    """What ``build`` makes, without memory for its weights; rates of drop path are taken out of tensors meanwhile."""
+    linspace = torch.linspace
+    with pytest.MonkeyPatch.context() as patch, torch.device('meta'):
+        patch.setattr(torch, 'linspace', lambda *args, **kwargs: linspace(*args, **{**kwargs, 'device': 'cpu'}))
+        return build()
+
+
 def randomized(net: nn.Module) -> nn.Module:
     """As if trained: matrices stay small, but no norm does nothing, no bias is zero, and tables of biases matter."""
     with torch.no_grad():

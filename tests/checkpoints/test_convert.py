@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from libraries import LIBRARIES, SMALL, deviations, hugging_face, random_net, randomized, written
+from libraries import LIBRARIES, SMALL, deviations, hugging_face, random_net, randomized, without_memory, written
 from torch import nn
 
 from swin_mm import SwinTransformer
@@ -73,7 +73,7 @@ def test_round_trip_of_every_size_is_bitwise(library, arch):
 def test_every_size_has_the_same_names_and_shapes(library, arch):
     with torch.device('meta'):
         own = SwinTransformer(arch).state_dict()
-    state = meta_net(library, arch).state_dict()
+    state = without_memory(lambda: LIBRARIES[library].build(**ARCHS[arch])).state_dict()
     official = {key: value.shape for key, value in to_official(state).items()}
     wanted = {key: value.shape for key, value in own.items()}
     extra = official.keys() - wanted.keys()
@@ -83,14 +83,6 @@ def test_every_size_has_the_same_names_and_shapes(library, arch):
     assert extra <= {'norm.weight', 'norm.bias', 'head.weight', 'head.bias'}
     back = from_official(to_official(state), LIBRARIES[library].dialect)
     assert {key: value.shape for key, value in back.items()} == {key: value.shape for key, value in state.items()}
-
-
-def meta_net(library: str, arch: str) -> nn.Module:
-    """Without memory for its weights; rates of drop path are taken out of tensors while it is built."""
-    linspace = torch.linspace
-    with pytest.MonkeyPatch.context() as patch, torch.device('meta'):
-        patch.setattr(torch, 'linspace', lambda *args, **kwargs: linspace(*args, **{**kwargs, 'device': 'cpu'}))
-        return LIBRARIES[library].build(**ARCHS[arch])
 
 
 @pytest.mark.parametrize('library', OPENMMLAB)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from libraries import without_memory
 from mmengine.config import Config
 
 from swin_mm.backbone.arguments import ARCHS
@@ -17,17 +18,19 @@ ROOT = Path(__file__).parents[2]
 def named_in(folder: Path, pattern: str) -> set[str]:
     text = ''.join(path.read_text(errors='replace') for path in folder.rglob(pattern))
     found = re.findall(rf'{RELEASES}/[\w./]+\.pth', text)
-    return {url for url in found if '/v2' not in url and '_mlp_' not in url}
+    return {url for url in found if '_mlp_' not in url}
 
 
 def test_the_name_of_a_file_says_what_the_table_says():
     assert len(BY_URL) == len(OFFICIAL)
     for weights in OFFICIAL:
-        assert f'swin_{weights.arch}_patch4_window{weights.window}' in weights.name
+        v2 = weights.release == 'v2.0.0'
+        assert re.search(rf'swin{"v2" if v2 else ""}_{weights.arch}_patch4_window(12to)?{weights.window}', weights.name)
+        assert v2 == bool(weights.window_sizes) == bool(weights.pretrained_window_sizes)
         assert weights.arch in ARCHS
         assert weights.url == f'{RELEASES}/{weights.release}/{weights.name}.pth'
         if weights.task == 'classification':
-            assert f'_{weights.image_size}' in weights.name
+            assert re.search(f'(_|_192to){weights.image_size}(_|$)', weights.name)
             assert ('22k' in weights.name) == weights.trained_on.startswith('ImageNet-22K')
             assert weights.classes == (21841 if weights.name.endswith('_22k') else 1000)
         assert weights.licence == 'MIT'
@@ -93,3 +96,34 @@ def test_others_name_the_same_files(package):
     urls = named_in(Path(spec.origin).parent, '*swin*.py')
     assert len(urls) >= 2
     assert urls <= set(BY_URL)
+    assert package == 'mmdet' or {w.url for w in OFFICIAL if w.window_sizes} <= urls
+
+
+V2_FILES = [w for w in OFFICIAL if w.window_sizes]
+
+
+@pytest.mark.parametrize('weights', V2_FILES, ids=lambda weights: weights.name)
+def test_windows_of_v2_are_those_that_timm_builds_for_the_file(weights):
+    """timm says none for a pretraining with the same windows; its models shrink a window to the map as Microsoft's."""
+    swin = pytest.importorskip('timm.models.swin_transformer_v2')
+    name = next(key for key, cfgs in swin.default_cfgs.items() if cfgs.default.url == weights.url)
+    net = without_memory(getattr(swin, name))
+    attentions = [stage.blocks[0].attn for stage in net.layers]
+    assert [attention.window_size for attention in attentions] == [(w, w) for w in weights.window_sizes]
+    pretrained = [attention.pretrained_window_size[0] for attention in attentions]
+    units = [said or own for said, own in zip(pretrained, weights.window_sizes, strict=True)]
+    assert units == [*weights.pretrained_window_sizes]
+    assert net.default_cfg['input_size'] == (3, weights.image_size, weights.image_size)
+    assert net.num_classes == weights.classes
+    assert {stage.blocks[0].dim for stage in net.layers} == {ARCHS[weights.arch]['embed_dims'] * 2**i for i in range(4)}
+    assert [len(stage.blocks) for stage in net.layers] == [*ARCHS[weights.arch]['depths']]
+
+
+def test_published_windows_of_v2():
+    """As Microsoft's configs give them for what was fine-tuned."""
+    windows = {w.name: (w.window_sizes, w.pretrained_window_sizes) for w in V2_FILES}
+    assert windows['swinv2_tiny_patch4_window16_256'] == ((16, 16, 16, 8), (16, 16, 16, 8))
+    for arch in ('base', 'large'):
+        fine_tuned = f'swinv2_{arch}_patch4_window12to24_192to384_22kto1k_ft'
+        assert windows[fine_tuned] == ((24, 24, 24, 12), (12, 12, 12, 6))
+        assert windows[f'swinv2_{arch}_patch4_window12_192_22k'] == ((12, 12, 12, 6), (12, 12, 12, 6))

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from swin_mm import SwinClassifier, SwinTransformer, SwinTransformerV2
+from swin_mm.checkpoints.published import RELEASES
 from swin_mm.commands import convert as convert_command
 from swin_mm.errors import PreflightError
 
@@ -200,6 +201,15 @@ def test_inspecting_tells_what_there_is(main, tmp_path, capsys):
         assert words in text
     assert re.search(r'decode_head +150 parameters', text)
     assert hashlib.sha256((tmp_path / 'net.pth').read_bytes()).hexdigest() in text
+
+
+def test_inspecting_a_published_file_of_v2_tells_how_it_was_trained(main, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path))
+    name = 'swinv2_base_patch4_window12to24_192to384_22kto1k_ft.pth'
+    torch.save(SwinTransformerV2(**SMALL).state_dict(), tmp_path / name)
+    run(main, '--inspect', f'{RELEASES}/v2.0.0/{name}')
+    trained = "arch='base', window_size=[24, 24, 24, 12], pretrained_window_sizes=[12, 12, 12, 6]"
+    assert f'trained as  SwinTransformerV2({trained})\n' in capsys.readouterr().out
 
 
 def test_tensors_that_share_memory_are_written_apart(main, tmp_path):
