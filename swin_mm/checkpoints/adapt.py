@@ -14,6 +14,7 @@ from .dialects import DERIVED, Dialect
 from .locate import last_stage, v2_key
 from .report import Report, network
 from .resize import adapt_channels, resize_embedding, resize_table
+from .windows import units_of
 
 CONV = 'patch_embed.proj.weight'
 TABLE = '.relative_position_bias_table'
@@ -32,21 +33,27 @@ def adapt(
     window: tuple[int, int],
     first_conv: str = 'repeat',
     min_loaded: float = 0.95,
+    coordinates: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], Report]:
     """Gives the tensors of ``source`` the names and shapes of ``target``, and reports what became of each key.
 
     ``source``: what a file holds, with or without container and prefix. ``target``: a backbone's state dict; only names
     and shapes count. ``window``: its (height, width) in tokens. ``first_conv``: see `adapt_channels`. ``min_loaded``:
-    share of tensors that must have a counterpart. Missing and unexpected keys stay so, for a strict load to refuse.
-    Raises CheckpointError for a checkpoint that is not of this network.
+    share of tensors that must have a counterpart. ``coordinates``: for V2 the backbone's own ``relative_coords_table``,
+    by name; the report says where those of ``source`` count in another unit. Missing and unexpected keys stay so, for a
+    strict load to refuse. Raises CheckpointError for a checkpoint that is not of this network.
     """
     dialect, prefix, inside, outside = split(tensors(contents(source)))
     _check_version(inside, target)
     state = backbone_to_official(inside, dialect, _grid(target))
+    units = units_of(state)
     state = {key: value for key, value in state.items() if not key.endswith(DERIVED)}
     report = Report(dialect.name, prefix, network(state), network(target))
     report.dropped = dict.fromkeys(outside, 'of other parts of the model')
     report.dropped |= {key: 'derived buffer' for key in inside if key.endswith(DERIVED)}
+    report.other_units = {
+        stage: (units[stage], own) for stage, own in units_of(coordinates or {}).items() if units.get(stage, own) != own
+    }
 
     adapted = _matched(state, target, report, window, first_conv)
     _check_windows(state)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .dialects import COORDINATES, DERIVED, Dialect, by_name, swap
 from .locate import last_stage, locate
+from .windows import window_of
 
 EMBEDDING = 'absolute_pos_embed'
 Pairs = Iterable[tuple[str, str]]  # (old, new) starts of names
@@ -211,17 +212,6 @@ def _biases_in_one(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         queries, values = result.pop(name), result.pop(f'{block}v_bias')
         result[f'{block}qkv.bias'] = torch.cat([queries, torch.zeros_like(queries), values])
     return result
-
-
-def window_of(name: str, value: Tensor) -> tuple[int, int] | None:
-    """Tells the window (height, width) from the official tensor of this name, None if it does not say.
-
-    A relative position bias table says it if the window is square, V2's ``relative_coords_table`` for any.
-    """
-    if name.endswith(COORDINATES) and value.ndim == 4:
-        return (value.shape[1] + 1) // 2, (value.shape[2] + 1) // 2
-    side = isqrt(value.shape[0]) if name.endswith('.relative_position_bias_table') else 0
-    return ((side + 1) // 2,) * 2 if side % 2 and side * side == value.shape[0] else None
 
 
 def relative_position_index(window: tuple[int, int]) -> Tensor:

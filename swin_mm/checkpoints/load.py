@@ -11,6 +11,7 @@ from ..errors import CheckpointError, shortlist
 from .adapt import adapt, is_exact
 from .containers import contents, tensors, unwrap
 from .convert import to_official
+from .dialects import COORDINATES
 
 BACKBONE = 'backbone.'
 HEAD = 'head.weight'
@@ -34,7 +35,8 @@ def adapt_before_loading(module: nn.Module, state: dict[str, Any], prefix: str, 
     a: Any = module.arguments
     # A backbone drops the head of a classifier, a classifier keeps it.
     source = to_official(unwrap(given)[0]) if HEAD in target else given
-    adapted, report = adapt(source, target, a.window_size, a.first_conv, a.min_loaded)
+    coordinates = {name: buffer for name, buffer in module.named_buffers() if name.endswith(COORDINATES)}
+    adapted, report = adapt(source, target, a.window_size, a.first_conv, a.min_loaded, coordinates)
     for key in given:
         del state[prefix + key]
     state.update({prefix + key: value for key, value in adapted.items()})

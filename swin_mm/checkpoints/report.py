@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, shortlist
 from .locate import v2_key
+from .windows import Window
 
 
 @dataclass
@@ -16,6 +17,7 @@ class Report:
 
     ``resized``, ``dropped``: key to what was done or why; ``fresh``: norms of maps, which a classifier does not have;
     ``deeper``: of stages that the checkpoint, of four stages or more, does not have; they keep what they hold.
+    ``other_units``: for V2, stage to the window that offsets are counted in, in the checkpoint and in the backbone.
     ``missing``, ``unexpected``: of the backbone alone. ``source``, ``target``: the two networks in words.
     """
 
@@ -28,13 +30,14 @@ class Report:
     fresh: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
     deeper: list[str] = field(default_factory=list)
+    other_units: dict[int, tuple[Window, Window]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the backbone is there and none is left over."""
-        return not (self.deeper or self.missing or self.unexpected)
+        """Whether every tensor of the backbone is there and means the same, and none is left over."""
+        return not (self.deeper or self.other_units or self.missing or self.unexpected)
 
     def table(self) -> str:
         """Writes the report as a table, a line for each fate that occurs; long lists of keys are shortened."""
@@ -46,12 +49,17 @@ class Report:
             ('starting at identity', shortlist(self.fresh)),
             ('FRESH, deeper stages', shortlist(self.deeper)),
             ('dropped on purpose', _counted(self.dropped.values())),
+            ('OTHER OFFSET UNIT', self._units()),
             ('MISSING', shortlist(self.missing)),
             ('UNEXPECTED', shortlist(self.unexpected)),
         ]
         width = max(len(name) for name, _ in lines)
         body = '\n'.join(f'  {name:<{width}}  {text}' for name, text in lines if text)
         return f'Checkpoint of a Swin backbone ({self.source}):\n{body}'
+
+    def _units(self) -> str:
+        stages = (f'stage {stage}: {theirs} for {ours}' for stage, (theirs, ours) in self.other_units.items())
+        return f'{", ".join(stages)}; set pretrained_window_sizes to the first' if self.other_units else ''
 
     def check(self, min_loaded: float) -> None:
         """Raises CheckpointError if less than the share ``min_loaded`` of either network's tensors has a counterpart.

@@ -17,12 +17,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoints import from_official, to_official, unwrap
-from ..checkpoints.convert import window_of
 from ..checkpoints.downloads import cached, is_url, sha256
 from ..checkpoints.files import read
 from ..checkpoints.locate import locate
 from ..checkpoints.published import BY_URL
 from ..checkpoints.report import network
+from ..checkpoints.windows import window_of
 from ..checkpoints.write import SUFFIXES, class_names, write
 from ..errors import PreflightError
 

@@ -176,7 +176,7 @@ def written(net: nn.Module, folder) -> dict[str, Tensor]:
 def microsoft_v2(embed_dims, depths, num_heads, window=8, classes=5) -> dict[str, Tensor]:
     """A random file of Microsoft's classifier: the names and shapes of ``models/swin_transformer_v2.py``.
 
-    With its derived buffers, whose content is random too; the shift is active in all stages but the last.
+    With its derived buffers; the shift is active in all stages but the last.
     """
     shapes: dict[str, tuple[int, ...]] = {'patch_embed.proj.weight': (embed_dims, 3, 4, 4)}
     shapes |= dict.fromkeys(
@@ -193,7 +193,17 @@ def microsoft_v2(embed_dims, depths, num_heads, window=8, classes=5) -> dict[str
             shapes[f'layers.{i}.downsample.reduction.weight'] = (2 * dim, 4 * dim)
             shapes |= dict.fromkeys([f'layers.{i}.downsample.norm.{kind}' for kind in ('weight', 'bias')], (2 * dim,))
     shapes |= {'norm.weight': (dim,), 'norm.bias': (dim,), 'head.weight': (classes, dim), 'head.bias': (classes,)}
-    return {name: torch.randn(shape) for name, shape in shapes.items()}
+    state = {name: torch.randn(shape) for name, shape in shapes.items()}
+    tables = {name: coordinates_v2(window, window) for name in state if name.endswith('relative_coords_table')}
+    return state | tables
+
+
+def coordinates_v2(window: int, unit: int) -> Tensor:
+    """Microsoft's ``relative_coords_table``: offsets in units of the largest one in a window of ``unit`` tokens."""
+    offsets = 8 * torch.arange(1.0 - window, window) / (unit - 1)
+    scaled = offsets.sign() * (offsets.abs() + 1).log2() / 3
+    side = len(scaled)
+    return torch.stack([scaled[:, None].expand(side, side), scaled[None].expand(side, side)], -1)[None]
 
 
 def _block_v2(dim: int, heads: int, window: int) -> dict[str, tuple[int, ...]]:

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from libraries import LIBRARIES_V2, SMALL, deviations, microsoft_v2, random_net
+from libraries import LIBRARIES_V2, SMALL, coordinates_v2, deviations, microsoft_v2, random_net
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from swin_mm import SwinTransformer, SwinTransformerV2
 from swin_mm.backbone.arguments import ARCHS
-from swin_mm.checkpoints import DIALECTS_V2, from_official
+from swin_mm.backbone.attention.window_v2 import relative_coords_table
+from swin_mm.checkpoints import DIALECTS_V2, from_official, to_official
 from swin_mm.checkpoints.load import check_names, load_weights
 from swin_mm.checkpoints.resize import adapt_channels
+from swin_mm.checkpoints.windows import units_of
 from swin_mm.errors import CheckpointError
 
 
@@ -122,6 +124,40 @@ def test_the_table_says_what_became_of_every_key(log):
     net.load_state_dict({'model': file}, strict=True)
     assert log == [TABLE]
     assert all(torch.equal(value, file[key]) for key, value in net.state_dict().items() if key[:4] != 'norm')
+
+
+@pytest.mark.parametrize('dialect', ['official', 'torchvision', 'mmpretrain'])
+def test_offsets_that_count_in_another_unit_are_reported(log, dialect):
+    """A file that was fine-tuned at 384 pixels, by a model that is not told the windows of its pretraining."""
+    file = {key: value for key, value in to_official(microsoft_v2(**SMALL)).items() if key[:4] != 'head'}
+    for key in file:
+        if key.endswith('relative_coords_table'):
+            last = key.startswith('layers.3.')
+            file[key] = coordinates_v2(12 if last else 24, 6 if last else 12)
+    file = from_official(file, dialect)
+    windows = dict(window_size=[24, 24, 24, 12])
+    loaded(file, **SMALL, **windows, pretrained_window_sizes=[12, 12, 12, 6])
+    loaded(file, **SMALL, pretrained_window_sizes=[12, 12, 12, 6])
+    assert not any('UNIT' in table for table in log)
+    loaded(file, **SMALL, **windows)
+    row = 'stage 0: (12, 12) for (24, 24), stage 1: (12, 12) for (24, 24), stage 2: (12, 12) for (24, 24), '
+    row += 'stage 3: (6, 6) for (12, 12); set pretrained_window_sizes to the first'
+    assert f'OTHER OFFSET UNIT     {row}' in log[-1]
+    loaded(file, **SMALL, window_size=8, pretrained_window_sizes=[12, 12, 12, 8])
+    assert 'OTHER OFFSET UNIT     stage 3: (6, 6) for (8, 8); set' in log[-1]
+
+
+@pytest.mark.parametrize('unit', [2, 6, 8, 12, 24, 64])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_units_are_read_out_of_coordinates(dtype, unit):
+    """Ours, Microsoft's and rounded ones; a window of one token and a table without numbers do not say."""
+    key = 'layers.2.blocks.0.attn.relative_coords_table'
+    for table in (coordinates_v2(7, unit), relative_coords_table((7, 7), (unit, unit))):
+        assert units_of({key: table.to(dtype)}) == {2: (unit, unit)}
+    assert units_of({key: relative_coords_table((3, 5), (unit, 9)).to(dtype)}) == {2: (unit, 9)}
+    assert units_of({key: relative_coords_table((1, 5), (unit, 9))}) == {}
+    assert units_of({key: torch.zeros(1, 13, 13, 2), key + 'x': table}) == {}
+    assert units_of({key: table.to('meta')}) == {}
 
 
 def test_weights_for_rgb_load_into_other_channels(own):
