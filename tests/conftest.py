@@ -1,5 +1,6 @@
 """What every test starts from: one thread, fixed seeds, no network, and the data beside the repository."""
 
+import functools
 import ipaddress
 import os
 import random
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from swin_mm import SwinTransformer
+from swin_mm import SwinTransformer, SwinTransformerV2
 
 ROOT = Path(__file__).parents[1]
 TINY = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
@@ -80,15 +81,21 @@ def make_swin() -> Callable[..., SwinTransformer]:
     Equal arguments make equal networks, whatever was drawn before.
     """
 
-    def make(seed: int = 0, **arguments) -> SwinTransformer:
+    def make(seed: int = 0, network: type[SwinTransformer] = SwinTransformer, **arguments) -> SwinTransformer:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            net = SwinTransformer(**{**TINY, **arguments})
+            net = network(**{**TINY, **arguments})
             for parameter in net.parameters():
                 parameter += 0.2 * torch.randn_like(parameter)
         return net
 
     return make
+
+
+@pytest.fixture(scope='session')
+def make_swin_v2(make_swin) -> Callable[..., SwinTransformerV2]:
+    """Makes a small Swin V2 in the same way."""
+    return functools.partial(make_swin, network=SwinTransformerV2)
 
 
 @pytest.fixture(scope='session')

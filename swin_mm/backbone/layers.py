@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..kernels import BlockLayers, MergingLayers, fast_block, fast_merging
-from ..kernels.block import must_be_called
+from ..kernels.block import NOTHING, must_be_called
 from ..kernels.tracing import is_traced
 from .attention import SelfAttention, WindowAttention
+from .attention.window_v2 import WindowAttentionV2
 
 Norm = Callable[[int], nn.Module]
+FUSED = (WindowAttention, WindowAttentionV2)  # kinds of attention that kernels of whole blocks know
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class PatchMerging(nn.Module):
     def _layers(self) -> MergingLayers | None:
         if must_be_called((self.norm, self.reduction)):
             return None
-        return MergingLayers(self.gather, self.norm, self.reduction, self.training)
+        return MergingLayers(self.gather, self.norm, self.reduction, NOTHING, self.training)
 
     @staticmethod
     def gather(x: Tensor) -> Tensor:
@@ -174,21 +176,24 @@ class SwinBlock(nn.Module):
     def _layers(self, x: Tensor) -> BlockLayers | None:
         """The block as data, for a map ``x`` ``(B, H, W, C)``; None where its layers must be called one by one."""
         attn, mlp, drop_path = self.attn, self.mlp, self.drop_path
-        if type(attn) is not WindowAttention or type(mlp) is not MLP or type(drop_path) is not DropPath:
+        if type(attn) not in FUSED or type(mlp) is not MLP or type(drop_path) is not DropPath:
             return None  # another kind, which computes something else
+        assert isinstance(attn, WindowAttention)
         if attn.kernel == 'reference' or must_be_called(module for module in self.modules() if module is not self):
             return None
         return BlockLayers(
-            norm1=self.norm1,
+            before_attention=self.norm1,
             qkv=attn.qkv,
             attend=attn.attend,
             proj=attn.proj,
             proj_drop=attn.proj_drop,
-            norm2=self.norm2,
+            after_attention=NOTHING,
+            before_mlp=self.norm2,
             fc1=mlp.fc1,
             act=mlp.act,
             fc2=mlp.fc2,
             mlp_drop=mlp.drop,
+            after_mlp=NOTHING,
             draw_factor=drop_path.draw_factor,
             windows=attn.windows_on((x.shape[1], x.shape[2])),
             training=any(module.training for module in self.modules()),  # dropout alone may be on, to sample

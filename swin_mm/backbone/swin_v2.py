@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ..kernels import BlockLayers, MergingLayers, fast_block
+from ..kernels.block import NOTHING
 from ..registry import MODELS
 from .arguments import ArgumentsV2
 from .layers import BlockOptions, Norm, PatchMerging, Stage, SwinBlock
@@ -22,8 +24,16 @@ class SwinBlockV2(SwinBlock):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
+        if (y := fast_block(self._layers(x), x)) is not None:
+            return y
         x = x + self.drop_path(self.norm1(self.attn(x)))
         return x + self.drop_path(self.norm2(self.mlp(x)))
+
+    def _layers(self, x: Tensor) -> BlockLayers | None:
+        layers = super()._layers(x)
+        return layers and layers._replace(
+            before_attention=NOTHING, after_attention=self.norm1, before_mlp=NOTHING, after_mlp=self.norm2
+        )
 
 
 class PatchMergingV2(PatchMerging):
@@ -36,8 +46,9 @@ class PatchMergingV2(PatchMerging):
     def merge(self, x: Tensor) -> Tensor:
         return self.norm(self.reduction(x))
 
-    def _layers(self) -> None:
-        return None
+    def _layers(self) -> MergingLayers | None:
+        layers = super()._layers()
+        return layers and layers._replace(before=NOTHING, after=self.norm)
 
 
 class StageV2(Stage):

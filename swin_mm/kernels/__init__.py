@@ -66,6 +66,4 @@ def fast_merging(layers: MergingLayers | None, x: Tensor) -> Tensor | None:
         return None
     if cpu_block.can_fuse_merging(layers, x):
         return cpu_block.fused_merging(layers, x)
-    if not torch.is_grad_enabled():
-        return None
-    return lean_linear.linear_after(layers.norm, layers.reduction, layers.gather(x))
+    return lean_linear.lean_merging(layers, x) if torch.is_grad_enabled() else None

@@ -8,50 +8,62 @@ from torch.nn.modules import module as hooks  # where the hooks of all modules a
 
 from .tracing import is_traced
 
+NOTHING = nn.Identity()
+
 
 class Windows(NamedTuple):
     """Window attention between ``qkv`` and ``proj`` of a block, on a map of one size.
 
     ``window``, ``shift``: (height, width) in tokens. ``scale``: factor on the scores. ``bias()`` makes the bias
-    ``(heads, N, N)`` from the parameter ``table``.
+    ``(heads, N, N)`` from the tensors ``sources``. ``qkv_bias`` ``(3 * C,)`` is added behind the weight of ``qkv``;
+    None for zero. ``cosine``: the ``scale`` ``(heads, 1)`` of `swin_mm.kernels.cosine`; None for plain products.
     """
 
     window: tuple[int, int]
     shift: tuple[int, int]
     scale: float
-    table: Tensor
+    sources: tuple[Tensor, ...]
     bias: Callable[[], Tensor]
+    qkv_bias: Tensor | None
+    cosine: Tensor | None = None
 
 
 class BlockLayers(NamedTuple):
-    """A block, ``y = x + drop_path(drop(proj(attend(qkv(norm1(x))))))``, then ``y + drop_path(mlp(norm2(y)))``.
+    """A block, ``y = x + drop_path(after_attention(drop(proj(attend(qkv(before_attention(x)))))))``, then its MLP.
 
-    The MLP is ``drop(fc2(drop(act(fc1(...)))))``. ``attend``: ``(B, H, W, 3 * C)`` to ``(B, H, W, C)``, in any kernel.
+    Of the layers before and after a branch one is a norm and the other `NOTHING`. The MLP is
+    ``drop(fc2(drop(act(fc1(...)))))``. ``attend``: ``(B, H, W, 3 * C)`` to ``(B, H, W, C)``, in any kernel.
     ``draw_factor(y)``: the factor ``(B, 1, 1, 1)`` of drop path on a branch; None for 1. ``windows``: how to fuse the
     attention; None where a kernel was chosen by name. ``training``: dropout and drop path act.
     """
 
-    norm1: nn.Module
+    before_attention: nn.Module
     qkv: nn.Linear
     attend: Callable[[Tensor], Tensor]
     proj: nn.Linear
     proj_drop: nn.Module
-    norm2: nn.Module
+    after_attention: nn.Module
+    before_mlp: nn.Module
     fc1: nn.Linear
     act: nn.Module
     fc2: nn.Linear
     mlp_drop: nn.Dropout
+    after_mlp: nn.Module
     draw_factor: Callable[[Tensor], Tensor | None]
     windows: Windows | None
     training: bool
 
 
 class MergingLayers(NamedTuple):
-    """Patch merging, ``reduction(norm(gather(x)))``; ``gather``: ``(B, H, W, C)`` to ``(B, H / 2, W / 2, 4 * C)``."""
+    """Patch merging, ``after(reduction(before(gather(x))))``, of which one is a norm and the other `NOTHING`.
+
+    ``gather``: ``(B, H, W, C)`` to ``(B, H / 2, W / 2, 4 * C)``.
+    """
 
     gather: Callable[[Tensor], Tensor]
-    norm: nn.Module
+    before: nn.Module
     reduction: nn.Linear
+    after: nn.Module
     training: bool
 
 

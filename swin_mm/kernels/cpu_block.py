@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import cpu
-from .block import BlockLayers, MergingLayers
+from .block import NOTHING, BlockLayers, MergingLayers
+from .cosine import make_cosine_
 from .cpu_threads import map_on_cores
 from .grid import Strip, WindowGrid
 
@@ -37,18 +38,20 @@ def can_fuse(layers: BlockLayers, x: Tensor) -> bool:
     a = layers
     if a.windows is None or a.training or type(a.act) is not nn.GELU:
         return False
-    return _is_plain_inference(x, (a.qkv, a.proj, a.fc1, a.fc2), (a.norm1, a.norm2))
+    norms = (a.before_attention, a.after_attention, a.before_mlp, a.after_mlp)
+    return _is_plain_inference(x, (a.qkv, a.proj, a.fc1, a.fc2), norms)
 
 
 def can_fuse_merging(layers: MergingLayers, x: Tensor) -> bool:
     """Whether `fused_merging` computes what ``layers`` compute for ``x``."""
-    return not layers.training and _is_plain_inference(x, (layers.reduction,), (layers.norm,))
+    return not layers.training and _is_plain_inference(x, (layers.reduction,), (layers.before, layers.after))
 
 
 def _is_plain_inference(x: Tensor, linears: Iterable[nn.Module], norms: Iterable[nn.Module]) -> bool:
     if torch.is_grad_enabled() or x.device.type != 'cpu' or _compute_dtype(x) not in PACKED:
         return False
-    return all(type(layer) is nn.Linear for layer in linears) and all(type(norm) is nn.LayerNorm for norm in norms)
+    plain = all(norm is NOTHING or type(norm) is nn.LayerNorm for norm in norms)
+    return plain and all(type(layer) is nn.Linear for layer in linears)
 
 
 def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
@@ -57,20 +60,31 @@ def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
     assert w is not None, 'can_fuse says which blocks'
     dtype = _compute_dtype(x)
     grid = WindowGrid((x.shape[1], x.shape[2]), w.window, w.shift)
-    bias = cached(w.table, (grid.window, grid.shift), lambda: grid.bias_variants(w.bias()))
-    qkv, proj = _pack_linear(a.qkv, dtype), _pack_linear(a.proj, dtype)
-    fc1, fc2 = _pack_linear(a.fc1, dtype, a.act), _pack_linear(a.fc2, dtype)
-    pad = x.new_zeros(a.qkv.out_features, dtype=dtype) if a.qkv.bias is None else a.qkv.bias.to(dtype)
+    source, *others = w.sources
+    use = (grid.window, grid.shift, *map(_state, others))
+    bias = cached(source, use, lambda: grid.bias_variants(w.bias()))
+    qkv = _pack_linear(a.qkv.weight, w.qkv_bias, dtype)
+    proj = _pack_linear(a.proj.weight, a.proj.bias, dtype)
+    fc1 = _pack_linear(a.fc1.weight, a.fc1.bias, dtype, a.act)
+    fc2 = _pack_linear(a.fc2.weight, a.fc2.bias, dtype)
+    heads = (3, len(bias[0]), -1)
+    pad = x.new_zeros(a.qkv.out_features, dtype=dtype) if w.qkv_bias is None else w.qkv_bias.to(dtype)
+    if w.cosine is not None:
+        pad = make_cosine_(pad.unflatten(0, heads).clone(), w.cosine).flatten()
 
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
 
     def compute_strip(strip: Strip, images: slice) -> None:
         tokens = cpu.read_strip(x[images], strip)
-        y = qkv(_norm(a.norm1, tokens, dtype).flatten(0, 1)).unflatten(0, tokens.shape[:2])
-        y = cpu.attend(y, pad, bias, strip.layout, w.scale)
-        tokens = tokens + proj(y.flatten(0, 1)).unflatten(0, tokens.shape[:2])
-        y = fc2(fc1(_norm(a.norm2, tokens, dtype).flatten(0, 1))).unflatten(0, tokens.shape[:2])
-        cpu.write_strip(result[images], strip, tokens, y)
+        shape = tokens.shape[:2]
+        y = qkv(_norm(a.before_attention, tokens, dtype).flatten(0, 1))
+        if w.cosine is not None:
+            make_cosine_(y.unflatten(-1, heads), w.cosine)
+        y = cpu.attend(y.unflatten(0, shape), pad, bias, strip.layout, w.scale)
+        y = _norm(a.after_attention, proj(y.flatten(0, 1)), dtype)
+        tokens = tokens + y.unflatten(0, shape)
+        y = _norm(a.after_mlp, fc2(fc1(_norm(a.before_mlp, tokens, dtype).flatten(0, 1))), dtype)
+        cpu.write_strip(result[images], strip, tokens, y.unflatten(0, shape))
 
     _keep_freed_memory()
     map_on_cores(compute_strip, cpu.strips_of(x, grid, dtype))
@@ -80,13 +94,13 @@ def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
 def fused_merging(layers: MergingLayers, x: Tensor) -> Tensor:
     """Computes patch merging on the map ``x`` ``(B, H, W, C)`` of even sides, some rows at a time."""
     dtype = _compute_dtype(x)
-    reduction = _pack_linear(layers.reduction, dtype)
+    reduction = _pack_linear(layers.reduction.weight, layers.reduction.bias, dtype)
     B, H, W, _ = x.shape
     result = x.new_empty(B, H // 2, W // 2, layers.reduction.out_features, dtype=dtype)
 
     def compute_rows(start: int, stop: int) -> None:
         tokens = layers.gather(x[:, 2 * start : 2 * stop])
-        y = reduction(_norm(layers.norm, tokens, dtype).flatten(0, 2))
+        y = _norm(layers.after, reduction(_norm(layers.before, tokens, dtype).flatten(0, 2)), dtype)
         result[:, start:stop] = y.unflatten(0, tokens.shape[:3])
 
     number = min(H // 2, cpu.number_of_strips(result[..., 0].numel(), dtype))
@@ -109,19 +123,21 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def _norm(norm: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+    if norm is NOTHING:
+        return x.to(dtype)
     assert isinstance(norm, nn.LayerNorm)
     # Not `norm(x)`: under autocast that would be float32 and copied once more.
     return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
 
 
-def _pack_linear(layer: nn.Linear, dtype: torch.dtype, act: nn.Module | None = None) -> Linear:
-    """``layer``, and ``act`` behind it, as one call with a packed weight."""
+def _pack_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, act: nn.Module | None = None) -> Linear:
+    """A linear layer, and ``act`` behind it, as one call with a packed weight."""
     assert act is None or isinstance(act, nn.GELU)
-    bias = None if layer.bias is None else layer.bias.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-        weight = layer.weight.to(dtype)
+        weight = weight.to(dtype)
         return lambda x: F.linear(x, weight, bias) if act is None else act(F.linear(x, weight, bias))
-    packed = cached(layer.weight, (dtype,), lambda: _pack(layer.weight, dtype))
+    packed = cached(weight, (dtype,), lambda: _pack(weight, dtype))
     post, kind = ('none', '') if act is None else ('gelu', act.approximate)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, post, [], kind)
 
@@ -135,18 +151,23 @@ _CACHE = WeakTensorKeyDictionary()  # a weight: (its state, what was made of it)
 
 
 def cached(weight: Tensor, use: tuple, make: Callable[[], Tensor]) -> Tensor:
-    """Returns ``make()``, which is made from ``weight``, and keeps it until ``weight`` or ``use`` changes.
-
-    Versions tell of changes that autograd sees, and of all that are made under ``torch.no_grad()``. Of changes through
-    ``.data``, as by averaging hooks, only the content tells, see `_digest`.
-    """
-    version = None if weight.is_inference() else weight._version
-    state = (use, version, weight.data_ptr(), weight.shape, _digest(weight))
+    """Returns ``make()``, which is made from ``weight``, and keeps it until ``weight`` or ``use`` changes."""
+    state = (use, _state(weight))
     known, result = _CACHE.get(weight, (None, None))
     if known != state:
         result = make()
         _CACHE[weight] = (state, result)
     return result
+
+
+def _state(weight: Tensor) -> tuple:
+    """Gives what changes with ``weight``.
+
+    Versions tell of changes that autograd sees, and of all that are made under ``torch.no_grad()``. Of changes through
+    ``.data``, as by averaging hooks, only the content tells, see `_digest`.
+    """
+    version = None if weight.is_inference() else weight._version
+    return version, weight.data_ptr(), weight.shape, _digest(weight)
 
 
 def _digest(weight: Tensor) -> int:

@@ -12,23 +12,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .block import BlockLayers
+from .block import NOTHING, BlockLayers, MergingLayers
 
 TOKENS = 2048  # at a time after GELU on the CPU, so that the widest layer of a block stays in the cache
-_NOTHING = nn.Identity()
 
 
 def lean_block(layers: BlockLayers, x: Tensor) -> Tensor:
     """Computes a block on the map ``x`` ``(B, H, W, C)`` with a gradient, keeping no output of a norm or GELU."""
     a = layers
-    y = a.attend(linear_after(a.norm1, a.qkv, x))
-    x = _add_branch(x, a.proj_drop(linear_after(_NOTHING, a.proj, y)), a.draw_factor)
-    y = linear_after(a.norm2, a.fc1, x)
+    y = a.attend(linear_after(a.before_attention, a.qkv, x))
+    y = a.after_attention(a.proj_drop(linear_after(NOTHING, a.proj, y)))
+    x = _add_branch(x, y, a.draw_factor)
+    y = linear_after(a.before_mlp, a.fc1, x)
     if a.mlp_drop.training and a.mlp_drop.p:
         y = a.mlp_drop(a.fc2(a.mlp_drop(a.act(y))))
     else:
         y = linear_after(a.act, a.fc2, y)
-    return _add_branch(x, y, a.draw_factor)
+    return _add_branch(x, a.after_mlp(y), a.draw_factor)
+
+
+def lean_merging(layers: MergingLayers, x: Tensor) -> Tensor:
+    """Computes patch merging on the map ``x`` ``(B, H, W, C)`` of even sides with a gradient."""
+    return layers.after(linear_after(layers.before, layers.reduction, layers.gather(x)))
 
 
 def _add_branch(x: Tensor, y: Tensor, draw_factor: Callable[[Tensor], Tensor | None]) -> Tensor:

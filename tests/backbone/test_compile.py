@@ -9,6 +9,7 @@ from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 
 from swin_mm import SwinTransformer
 from swin_mm.backbone.layers import BlockOptions, SwinBlock
+from swin_mm.backbone.swin_v2 import SwinBlockV2
 
 # Twenty sizes in tokens: odd ones, multiples of the window one way, the other way and both ways.
 MAPS = [(9, 11), (14, 28), (28, 23), (30, 21), (8, 50), (50, 8), (35, 35), *((y, 57 - 2 * y) for y in range(10, 23))]
@@ -41,16 +42,19 @@ def assert_equal(compiled: nn.Module, eager: nn.Module, x: Tensor) -> None:
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(('shift', 'backend'), [((0, 0), 'eager'), ((3, 3), 'aot_eager')])
-def test_a_block_has_one_graph_for_maps_of_any_size(shift, backend):
+@pytest.mark.parametrize(
+    ('kind', 'shift', 'backend'),
+    [(SwinBlock, (0, 0), 'eager'), (SwinBlock, (3, 3), 'aot_eager'), (SwinBlockV2, (3, 3), 'eager')],
+)
+def test_a_block_has_one_graph_for_maps_of_any_size(kind, shift, backend):
     """The second backend traces the backward pass too."""
     assert len(set(MAPS)) == 20
-    block = SwinBlock(16, 2, shift, 0.0, BlockOptions()).double()
+    block = kind(16, 2, shift, 0.0, BlockOptions()).double()
     eager = copy.deepcopy(block)
     block.compile(backend=backend, dynamic=True, fullgraph=True)
     for size in MAPS:
         assert_equal(block, eager, torch.randn(2, *size, 16, dtype=torch.float64))
-        assert graphs(SwinBlock) == 1, size
+        assert graphs(kind) == 1, size
 
 
 @pytest.mark.slow

@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from swin_mm import SwinTransformer, SwinTransformerV2
+
 SIZES = [(30, 31), (65, 97), (512, 512), (1, 1)]
 DYNAMIC = {'image': {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
 
 
-@pytest.fixture(scope='module')
-def net(make_swin) -> nn.Module:
-    return make_swin(depths=(2, 1, 1, 2)).eval()
+@pytest.fixture(scope='module', params=[SwinTransformer, SwinTransformerV2])
+def net(request, make_swin) -> nn.Module:
+    return make_swin(network=request.param, depths=(2, 1, 1, 2)).eval()
 
 
 def assert_right(run, net: nn.Module, sizes=SIZES) -> None:
@@ -32,9 +34,10 @@ def trace(net: nn.Module, size: tuple[int, int]):
 
 @pytest.mark.parametrize('kernel', ['auto', 'reference'])
 @pytest.mark.parametrize('size', [(30, 31), (224, 256)], ids=str)
-def test_a_trace_is_right_at_other_sizes(make_swin, kernel, size):
+@pytest.mark.parametrize('network', [SwinTransformer, SwinTransformerV2])
+def test_a_trace_is_right_at_other_sizes(make_swin, network, kernel, size):
     """OpenMMLab's class returns maps of a wrong size there, without an error."""
-    net = make_swin(kernel=kernel, use_abs_pos_embed=True).eval()
+    net = make_swin(network=network, kernel=kernel, use_abs_pos_embed=True).eval()
     assert_right(trace(net, size), net)
 
 
@@ -51,9 +54,9 @@ def test_a_program_of_one_size_refuses_others(net, shape):
         program(torch.randn(shape))
 
 
-@pytest.fixture(scope='module')
-def two_stages(make_swin) -> nn.Module:
-    return make_swin(depths=(2, 1, 1, 1), out_indices=(0, 1)).eval()
+@pytest.fixture(scope='module', params=[SwinTransformer, SwinTransformerV2])
+def two_stages(request, make_swin) -> nn.Module:
+    return make_swin(network=request.param, depths=(2, 1, 1, 1), out_indices=(0, 1)).eval()
 
 
 @pytest.fixture(scope='module')

@@ -18,16 +18,6 @@ from swin_mm.backbone.swin_v2 import PatchMergingV2, SwinBlockV2
 TINY = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 
 
-def make_swin_v2(**arguments) -> SwinTransformerV2:
-    """Equal arguments make equal networks, in which no parameter has a special value."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        net = SwinTransformerV2(**{**TINY, **arguments})
-        for parameter in net.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-    return net
-
-
 def torchvision_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """``state`` under torchvision's names; its bias of the qkv layer has a third for keys that is never used."""
     result = {}
@@ -98,7 +88,7 @@ def assert_maps_equal(got, want, tolerance: float = 1e-5) -> None:
 
 
 @torch.no_grad()
-def test_maps_equal_torchvisions_and_timms():
+def test_maps_equal_torchvisions_and_timms(make_swin_v2):
     """512 pixels and a window of 8: every map is larger than a window, so that they shift as dense models do."""
     net, image = make_swin_v2().eval(), torch.randn(1, 3, 512, 512)
     maps = net(image)
@@ -107,13 +97,13 @@ def test_maps_equal_torchvisions_and_timms():
 
 
 @torch.no_grad()
-def test_pretrained_windows_are_timms():
+def test_pretrained_windows_are_timms(make_swin_v2):
     net = make_swin_v2(window_size=12, pretrained_window_sizes=[6, 6, 6, 3]).eval()
     image = torch.randn(1, 3, 768, 768)
     assert_maps_equal(net(image), normed(net, timm_maps(net, image)))
 
 
-def test_gradients_equal_torchvisions():
+def test_gradients_equal_torchvisions(make_swin_v2):
     """Of the image and of every parameter, at a size where the second map has odd sides and windows are padded."""
     arch = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2), out_indices=(0, 1), drop_path_rate=0.0)
     ours = make_swin_v2(**arch).double().train()
@@ -137,7 +127,7 @@ def test_gradients_equal_torchvisions():
 
 @pytest.mark.parametrize('size', [(224, 224), (223, 223), (1, 1), (3, 5), (7, 200), (112, 137)])
 @pytest.mark.parametrize('kernel', ['auto', 'reference', 'sdpa', 'cpu'])
-def test_any_size_gives_maps_of_strides_4_to_32_with_every_kernel(size, kernel):
+def test_any_size_gives_maps_of_strides_4_to_32_with_every_kernel(make_swin_v2, size, kernel):
     image = torch.randn(2, 3, *size)
     maps = make_swin_v2(kernel=kernel).eval()(image)
     with torch.no_grad():
@@ -191,7 +181,7 @@ def test_drop_path_drops_what_the_norm_gives():
 
 
 @pytest.mark.parametrize('stages', range(-1, 5))
-def test_freezing_is_that_of_v1(stages):
+def test_freezing_is_that_of_v1(make_swin_v2, stages):
     net = make_swin_v2(frozen_stages=stages, drop_path_rate=0.0).train()
     frozen = (
         () if stages < 0 else ('patch_embed.', *(f'{name}{i}.' for i in range(stages) for name in ('layers.', 'norm')))
@@ -206,7 +196,7 @@ def test_freezing_is_that_of_v1(stages):
 
 
 @pytest.mark.parametrize('rate', [0.0, 0.5])
-def test_checkpointing_changes_no_number(rate):
+def test_checkpointing_changes_no_number(make_swin_v2, rate):
     image, results = torch.randn(3, 3, 61, 70), []
     for with_cp in (False, True):
         net = make_swin_v2(with_cp=with_cp, drop_rate=rate, attn_drop_rate=rate, drop_path_rate=rate).train()
@@ -302,7 +292,7 @@ def test_it_is_built_from_a_config():
 
 @pytest.mark.parametrize(('dtype', 'limit'), [(torch.bfloat16, 0.15), (torch.float16, 0.03)], ids=str)
 @pytest.mark.parametrize('grad', [True, False], ids=['gradient', 'inference'])
-def test_weights_of_sixteen_bits(dtype, limit, grad):
+def test_weights_of_sixteen_bits(make_swin_v2, dtype, limit, grad):
     """``limit``: error in standard deviations of the map."""
     net = make_swin_v2().eval().to(dtype)
     image = torch.randn(1, 3, 112, 137).to(dtype)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from swin_mm.backbone.attention.window_v2 import WindowAttentionV2
 from swin_mm.kernels import reference
 from swin_mm.kernels.triton import launch as triton
 
@@ -126,6 +127,24 @@ def check_operators(case: Case) -> dict[str, dict[str, str]]:
     return found
 
 
+def cosine_errors(case: Case) -> list[float]:
+    """Of V2's attention layer, map and every gradient, from the reference in float64."""
+    found, dim = [], case.heads * case.head_dim
+    for kernel in ('triton', 'reference'):
+        torch.manual_seed(0)
+        layer = WindowAttentionV2(dim, case.heads, case.window, case.shift, kernel=kernel)
+        x = torch.randn(case.batch, *case.size, dim, requires_grad=True)
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter += 0.2 * torch.randn_like(parameter)
+        if kernel == 'reference':
+            layer, x = layer.double(), x.detach().double().requires_grad_()
+        y = layer(x)
+        ramp = torch.linspace(-1, 2, y.numel(), dtype=torch.float64).view_as(y)
+        found.append([y, *torch.autograd.grad((y.double() * ramp).sum(), [x, *layer.parameters()])])
+    return [float((a.double() - b).abs().max() / b.abs().max()) for a, b in zip(*found, strict=True)]
+
+
 def compiled_errors(case: Case) -> list[float]:
     """Of a compiled kernel from the plain one; raises where the graph breaks."""
     inputs = make_inputs(case)
@@ -164,6 +183,13 @@ def test_equals_reference(interpreter, case):
     found = interpreter(errors, case)
     assert len(found) == 3 + case.pad
     assert max(found) <= TOLERANCE[case.dtype], found
+
+
+@pytest.mark.parametrize(('size', 'shift'), [((9, 10), (4, 4)), ((3, 5), (4, 4)), ((8, 16), (0, 0))])
+def test_cosine_attention_equals_reference(interpreter, size, shift):
+    """Also where keys of padding, which are zero, are attended to."""
+    found = interpreter(cosine_errors, Case(size, (8, 8), shift, 16, batch=1))
+    assert max(found) <= TOLERANCE[torch.float32], found
 
 
 def test_gradients_are_the_same_in_every_run(interpreter):

@@ -55,7 +55,8 @@ class WindowAttention(SelfAttention):
         """
         if self.kernel != 'auto' or self.relative_position_bias_table is None:
             return None
-        return Windows(self.window, self.shift_on(size), self.scale, self.relative_position_bias_table, self.bias)
+        sources = (self.relative_position_bias_table,)
+        return Windows(self.window, self.shift_on(size), self.scale, sources, self.bias, self.qkv.bias)
 
     def extra_repr(self) -> str:
         return f'window={self.window}, shift={self.shift}, num_heads={self.num_heads}'

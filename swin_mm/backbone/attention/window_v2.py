@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...kernels.block import Windows
 from ...kernels.cosine import cosine_qkv
 from .window import WindowAttention
 
@@ -50,17 +51,33 @@ class WindowAttentionV2(WindowAttention):
         )
 
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor | None]:
-        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
-        scale = self.logit_scale.clamp(max=math.log(100)).exp()[..., 0]  # (heads, 1)
-        if self.q_bias is None or self.v_bias is None:
+        qkv, bias, scale = qkv.unflatten(-1, (3, self.num_heads, -1)), self.qkv_bias(), self.cosine_scale()
+        if bias is None:
             return cosine_qkv(qkv, None, scale), None
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]).view(qkv.shape[3:])
+        bias = bias.view(qkv.shape[3:])
         return cosine_qkv(qkv, bias, scale), cosine_qkv(torch.zeros_like(bias), bias, scale)
+
+    def qkv_bias(self) -> Tensor | None:
+        """What is added to queries, keys and values, ``(3 * dim,)``; None for nothing."""
+        if self.q_bias is None or self.v_bias is None:
+            return None
+        return torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+
+    def cosine_scale(self) -> Tensor:
+        """The factor on the cosines of each head, ``(num_heads, 1)``, at most 100."""
+        return self.logit_scale.clamp(max=math.log(100)).exp()[..., 0]
 
     def bias(self) -> Tensor:
         """Relative position bias ``(num_heads, N, N)``, between 0 and 16."""
         table = 16 * self.cpb_mlp(self.relative_coords_table).flatten(0, 2).sigmoid()
         return table[self.relative_position_index].permute(2, 0, 1)
+
+    def windows_on(self, size: tuple[int, int]) -> Windows | None:
+        if self.kernel != 'auto':
+            return None
+        sources = (*self.cpb_mlp.parameters(), self.relative_coords_table)
+        bias, scale = self.qkv_bias(), self.cosine_scale()
+        return Windows(self.window, self.shift, self.scale, sources, self.bias, bias, scale)
 
 
 def relative_coords_table(window: Sequence[int], unit: Sequence[int]) -> Tensor:
