@@ -62,15 +62,14 @@ def fused_block(layers: BlockLayers, x: Tensor) -> Tensor:
     grid = WindowGrid((x.shape[1], x.shape[2]), w.window, w.shift)
     source, *others = w.sources
     use = (grid.window, grid.shift, *map(_state, others))
-    bias = cached(source, use, lambda: grid.bias_variants(w.bias()))
+    with torch.autocast('cpu', enabled=False):  # what is kept serves calls without autocast too
+        bias = cached(source, use, lambda: grid.bias_variants(w.bias()))
     qkv = _pack_linear(a.qkv.weight, w.qkv_bias, dtype)
     proj = _pack_linear(a.proj.weight, a.proj.bias, dtype)
     fc1 = _pack_linear(a.fc1.weight, a.fc1.bias, dtype, a.act)
     fc2 = _pack_linear(a.fc2.weight, a.fc2.bias, dtype)
     heads = (3, len(bias[0]), -1)
     pad = x.new_zeros(a.qkv.out_features, dtype=dtype) if w.qkv_bias is None else w.qkv_bias.to(dtype)
-    if w.cosine is not None:
-        pad = make_cosine_(pad.unflatten(0, heads).clone(), w.cosine).flatten()
 
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
 

@@ -63,6 +63,14 @@ def test_fused_in_bfloat16_is_as_near_to_float32_as_by_layers(weights):
     assert (got - exact).std() < 1.1 * (want - exact).std()
 
 
+@torch.no_grad()
+def test_what_autocast_kept_does_not_serve_without_it():
+    block, x = make_block(), torch.randn(1, 9, 9, 16)
+    with torch.autocast('cpu', torch.bfloat16):
+        block(x)
+    torch.testing.assert_close(block(x), two_lines(block, x), rtol=1e-5, atol=1e-5)
+
+
 NAMES = ['cpb_mlp.0.weight', 'cpb_mlp.0.bias', 'cpb_mlp.2.weight', 'logit_scale', 'q_bias', 'v_bias', 'qkv.weight']
 
 

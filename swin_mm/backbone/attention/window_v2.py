@@ -55,7 +55,8 @@ class WindowAttentionV2(WindowAttention):
         if bias is None:
             return cosine_qkv(qkv, None, scale), None
         bias = bias.view(qkv.shape[3:])
-        return cosine_qkv(qkv, bias, scale), cosine_qkv(torch.zeros_like(bias), bias, scale)
+        # A padding token is zero before the qkv layer: its key is zero and has no length, and nobody reads its query.
+        return cosine_qkv(qkv, bias, scale), bias
 
     def qkv_bias(self) -> Tensor | None:
         """What is added to queries, keys and values, ``(3 * dim,)``; None for nothing."""
