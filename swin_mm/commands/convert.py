@@ -71,7 +71,7 @@ def inspect(src: str) -> None:
     official = to_official(state)
     backbone = {key.removeprefix('backbone.'): value for key, value in official.items()}
     windows = sorted({window for key, value in backbone.items() if (window := window_of(key, value))})
-    window = ', '.join(f'{height}' if height == width else f'{height}x{width}' for height, width in windows)
+    told = ', '.join(f'{height}' if height == width else f'{height}x{width}' for height, width in windows)
     parts: dict[str, int] = {}
     for key, value in state.items():
         part = 'backbone' if key.startswith(prefix) and not key.startswith(dialect.head) else key.split('.')[0]
@@ -84,7 +84,7 @@ def inspect(src: str) -> None:
             sizes = f'{[*weights.window_sizes]}, pretrained_window_sizes={[*weights.pretrained_window_sizes]}'
             print(f"trained as  SwinTransformerV2(arch='{weights.arch}', window_size={sizes})")
     print(f"dialect     {dialect.name} ({dialect.libraries}), prefix '{prefix}'")
-    print(f'network     {network(backbone)}, window {window or "not told"}')
+    print(f'network     {network(backbone)}, window {told or "not told"}')
     print(f'tensors     {len(state)}')
     for part, number in parts.items():
         print(f'  {part:<16}{number:14,} parameters')
