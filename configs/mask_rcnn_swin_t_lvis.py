@@ -1,6 +1,6 @@
 """Mask R-CNN, Swin-T, LVIS v1 instance segmentation, 12 epochs.
 
-    pip install git+https://github.com/lvis-dataset/lvis-api.git
+    pip install lvis
     python tools/train.py configs/mask_rcnn_swin_t_lvis.py
 
 Expected: not known; no official number exists.

@@ -7,16 +7,18 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/setup.sh
 
-# Its own list of needs would put an OpenCV without windows over the one that is there.
-"$PYTHON" -c 'import pytorch_grad_cam' 2> /dev/null \
-    || "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps grad-cam==1.5.7 \
-    || say 'without grad-cam: tests of its maps are skipped'
-
 marker='not slow'
 if [ "${1:-}" = --slow ]; then
     marker=''
     shift
 fi
+# Its own list of needs would put an OpenCV without windows over the one that is there.
+"$PYTHON" -c 'import pytorch_grad_cam' 2> /dev/null \
+    || "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps grad-cam==1.5.7 \
+    || say 'without grad-cam: tests of its maps are skipped'
+"$PYTHON" -c 'import panopticapi' 2> /dev/null \
+    || timeout 30 "$PYTHON" -m pip install -q --disable-pip-version-check git+https://github.com/cocodataset/panopticapi.git \
+    || say 'without panopticapi, which only GitHub has: the test of panoptic data is skipped'
 say 'ruff'
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

@@ -34,10 +34,15 @@ def install() -> None:
     As soon as mmdet's models are imported:
 
     * ``autocast`` keeps boxes in float32 under ``torch.autocast``.
+
+    As soon as the package lvis is imported:
+
+    * ``lvis_eval`` lets it score on a NumPy without ``np.float``.
     """
     mmcv_ops.install()
     mmpretrain.install()
-    for name, patch in (('mmengine', _patch_mmengine), ('mmdet.models', _patch_mmdet)):
+    patches = (('mmengine', _patch_mmengine), ('mmdet.models', _patch_mmdet), ('lvis.eval', _patch_lvis))
+    for name, patch in patches:
         if sys.modules.get(name) is not None:
             patch()
         else:
@@ -70,6 +75,12 @@ def _patch_mmdet() -> None:
     from . import autocast
 
     autocast.install()
+
+
+def _patch_lvis() -> None:
+    from . import lvis_eval
+
+    lvis_eval.install()
 
 
 class _Finder(MetaPathFinder):

@@ -1,11 +1,21 @@
-"""Recipes on Cityscapes, Pascal VOC and LVIS: their data are held against the stock files of mmseg and mmdet."""
+"""Recipes on Cityscapes, Pascal VOC, LVIS and panoptic COCO: their data are held against the stock files of mmseg and
+mmdet, and each trains, narrow, on made-up files in the layout of its data.
+"""
 
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
+import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
+from samples.other_layouts import write_cityscapes, write_lvis, write_panoptic, write_voc
+from samples.small_models import narrow
+from samples.stock_detectors import BACKBONE, MAPS
+from samples.stock_detectors import narrow as narrow_everywhere
+
+from swin_mm.commands import test, train
+from swin_mm.recipes import settings_within, type_name
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -56,3 +66,67 @@ def test_data_of_lvis_are_mmdets_but_for_the_augmentation():
         assert number == stock.model.roi_head[head].num_classes == classes('mmdet', recipe.val_dataloader.dataset)
     for key in ('score_thr', 'max_per_img'):
         assert recipe.model.test_cfg.rcnn[key] == stock.model.test_cfg.rcnn[key]
+
+
+def shrink(cfg: Config) -> None:
+    """Lets ``cfg`` train two steps of two small pictures in this process; steps of the pipelines stay as they are."""
+    sizes = dict(RandomResize='scale', Resize='scale', RandomCrop='crop_size', BatchFixedSizePad='size')
+    for key in (*LOADERS, 'model'):
+        for _, part in settings_within(cfg[key], key):
+            if type_name(part) == 'RandomChoiceResize':
+                part.scales = [(128, 96), (96, 64)]
+            elif type_name(part) in sizes:
+                part[sizes[type_name(part)]] = (64, 64)
+    for key in LOADERS:
+        cfg[key].update(num_workers=0, persistent_workers=False)
+    by_epoch = cfg.train_cfg.type == 'EpochBasedTrainLoop'
+    cfg.train_cfg.update(dict(max_epochs=1) if by_epoch else dict(max_iters=2, val_interval=2))
+    cfg.default_hooks.checkpoint.interval = 1 if by_epoch else 2
+    cfg.randomness = dict(seed=0)
+
+
+def train_and_test(cfg: Config, folder: Path, data: Path, monkeypatch) -> dict[str, float]:
+    """Two steps and a test by our commands; gives the metrics."""
+    shrink(cfg)
+    (folder / 'small.py').write_text('\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
+    monkeypatch.chdir(folder)
+    where = ['--cfg-options', f'data_root={data}']
+    train.main(['small.py', *where])
+    (checkpoint,) = folder.glob('work_dirs/small/[ei]*_[12].pth')  # epoch_1 or iter_2
+    loaded = torch.load(checkpoint, weights_only=True)
+    assert {int(state['step']) for state in loaded['optimizer']['state'].values()} == {2}
+    return test.main(['small.py', str(checkpoint), *where])
+
+
+@pytest.mark.parametrize(
+    ('name', 'write'),
+    [('cityscapes', write_cityscapes), pytest.param('voc12', write_voc, marks=pytest.mark.slow)],
+)
+def test_a_segmentor_trains_two_steps_and_is_tested(name, write, tmp_path, monkeypatch):
+    cfg = Config.fromfile(CONFIGS / f'upernet_swin_t_{name}.py')
+    cfg.model = ConfigDict(narrow(cfg.model, classes=SEGMENTATION[name][1]))
+    scores = train_and_test(cfg, tmp_path, write(tmp_path / 'data'), monkeypatch)
+    assert 0 <= scores['mIoU'] <= 100
+
+
+@pytest.mark.slow
+def test_lvis_trains_two_steps_and_is_tested(tmp_path, monkeypatch):
+    pytest.importorskip('lvis', reason='the package lvis is not installed: pip install lvis')
+    cfg = Config.fromfile(CONFIGS / 'mask_rcnn_swin_t_lvis.py')
+    cfg.model = ConfigDict(narrow(cfg.model, classes=1203))
+    cfg.model.test_cfg.rpn.max_per_img = 20  # each is a box of all classes to the random weights
+    scores = train_and_test(cfg, tmp_path, write_lvis(tmp_path / 'data'), monkeypatch)
+    assert {'lvis/bbox_APr', 'lvis/segm_APf'} <= scores.keys()
+
+
+@pytest.mark.slow
+def test_mask2former_trains_two_steps_on_panoptic_maps_and_is_tested(tmp_path, monkeypatch):
+    pytest.importorskip(
+        'panopticapi', reason='not installed: pip install git+https://github.com/cocodataset/panopticapi.git'
+    )
+    cfg = Config.fromfile(CONFIGS / 'mask2former_swin_t_panoptic.py')
+    cfg.model.backbone = dict(BACKBONE)
+    narrow_everywhere(cfg.model, MAPS)
+    scores = train_and_test(cfg, tmp_path, write_panoptic(tmp_path / 'data'), monkeypatch)
+    assert 0 <= scores['coco_panoptic/PQ'] <= 100
+    assert 'coco/segm_mAP' in scores

@@ -1,6 +1,6 @@
 # LVIS v1 instance segmentation, 1203 classes, rare ones drawn more often, as in mmdet's lvis_v1_instance.py. The images
 # are COCO's, and so is the augmentation: that of coco_instance.py.
-# Reading and scoring its files needs a package: pip install git+https://github.com/lvis-dataset/lvis-api.git
+# Reading and scoring its files needs a package: pip install lvis
 _base_ = './coco_instance.py'
 
 dataset_type = 'LVISV1Dataset'
