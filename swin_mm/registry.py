@@ -15,7 +15,12 @@ from mmengine.registry import Registry
 SCOPE = 'swin_mm'
 
 # Locations are rooms, not files: a room imports, or wraps, whatever in it is registered.
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['swin_mm.backbone', 'swin_mm.detectors'])
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope=SCOPE,
+    locations=['swin_mm.backbone', 'swin_mm.detectors', 'swin_mm.datasets'],
+)
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['swin_mm.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['swin_mm.engine'])
 MODEL_WRAPPERS = Registry('model wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope=SCOPE, locations=['swin_mm.engine'])

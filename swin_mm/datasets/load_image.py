@@ -7,6 +7,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 
 from ..errors import RunError, one_line, shortlist
+from ..registry import TRANSFORMS
 
 
 class LoadImage(LoadImageFromFile):
@@ -22,27 +23,33 @@ class LoadImage(LoadImageFromFile):
     Args:
         max_broken: Share of broken files in all reads of a process, in [0, 1), above which the run ends.
         min_broken: Number of different broken files that ends a run, so that one file of a small set does not.
+        loader: Settings of another loading step, such as ``LoadBands``, that reads the files; None means mmcv's.
         **options: Options of ``LoadImageFromFile``.
 
     Raises:
         RunError: ``min_broken`` is reached and ``max_broken`` is exceeded.
     """
 
-    def __init__(self, max_broken: float = 0.01, min_broken: int = 10, **options: Any):
+    def __init__(self, max_broken: float = 0.01, min_broken: int = 10, loader: dict | None = None, **options: Any):
         if not 0 <= max_broken < 1:
             raise ValueError(f'max_broken must be in [0, 1), got max_broken={max_broken}')
         if min_broken < 1:
             raise ValueError(f'min_broken must be >= 1, got min_broken={min_broken}')
-        super().__init__(**options)
+        if loader and options:
+            raise ValueError(f'options of LoadImageFromFile must be left out beside a loader, got {options}')
+        super().__init__(**({'backend_args': loader.get('backend_args')} if loader else options))
+        self.loader = TRANSFORMS.build(loader) if loader else None
         self.max_broken, self.min_broken = max_broken, min_broken
         self.read = self.failed = 0
         self.broken: dict[str, str] = {}
 
     def transform(self, results: dict) -> dict | None:
-        """Adds ``img`` (H, W, 3), uint8, to ``results``; gives None if it cannot be read."""
+        """Adds ``img`` (H, W, channels) to ``results``; gives None if it cannot be read."""
         self.read += 1
         try:
-            return super().transform(results)
+            return self.loader.transform(results) if self.loader else super().transform(results)
+        except ImportError:  # a package is missing, and no file is at fault
+            raise
         # Files, decoders and storage backends each raise errors of their own. Any other fault shows in the rate.
         except Exception as error:
             self._leave_out(str(results['img_path']), error)
