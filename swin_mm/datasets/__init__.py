@@ -17,6 +17,14 @@ def shapes_dataset(**config: Any) -> Any:
     return ShapesDataset(**config)
 
 
+@DATASETS.register_module(name='HeatShapesDataset')
+def heat_shapes_dataset(**config: Any) -> Any:
+    """Builds a `HeatShapesDataset`, for MMDetection."""
+    from .shapes.detection import HeatShapesDataset
+
+    return HeatShapesDataset(**config)
+
+
 @DATASETS.register_module(name='ShapesSegDataset')
 def shapes_seg_dataset(**config: Any) -> Any:
     """Builds a `ShapesSegDataset`, for MMSegmentation."""

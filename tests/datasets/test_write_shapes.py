@@ -112,8 +112,8 @@ def test_the_loser_of_a_race_takes_the_winners_set_or_refuses_another(root, tmp_
     winner = shapes.write_shapes(tmp_path / 'winner', **small, seed=0 if same else 1)
     write_split = shapes._write_split
 
-    def overtaken(folder, split, count, seed):
-        write_split(folder, split, count, seed)
+    def overtaken(folder, split, *rest):
+        write_split(folder, split, *rest)
         if split == 'val':
             shutil.copytree(winner, tmp_path / 'shapes')
 

@@ -1,9 +1,11 @@
 """The embedded data set as MMDetection reads it; configs name it ``swin_mm.ShapesDataset``."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from mmdet.datasets import CocoDataset
 
+from . import heat
 from .write import CLASSES, MANIFEST, PALETTE, write_shapes
 
 
@@ -16,9 +18,17 @@ class ShapesDataset(CocoDataset):
     """
 
     METAINFO = {'classes': CLASSES, 'palette': PALETTE}  # noqa: RUF012  mmengine's contract
+    DEFAULTS: ClassVar[dict] = {}  # of the set that is written
 
     def load_data_list(self) -> list[dict]:
         """Gives the images and their instances like `CocoDataset`; writes the set first if there is none."""
         if self.data_root and not (Path(self.data_root) / MANIFEST).exists():
-            write_shapes(self.data_root)
+            write_shapes(self.data_root, **self.DEFAULTS)
         return super().load_data_list()
+
+
+class HeatShapesDataset(ShapesDataset):
+    """The shapes with a fourth band, heat, which alone tells the two classes apart; `ShapesDataset` says the rest."""
+
+    METAINFO = {'classes': heat.CLASSES, 'palette': heat.PALETTE}  # noqa: RUF012  mmengine's contract
+    DEFAULTS: ClassVar[dict] = {'train': 300, 'heat': True}

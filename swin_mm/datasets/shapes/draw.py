@@ -148,10 +148,10 @@ def _draw_ground(rng: np.random.Generator, height: int, width: int) -> np.ndarra
     first, second, third = _colours(rng, rng.random((3, 1)), saturation=(0.05, 0.4), value=(0.3, 1.0))
     slope = _ramp(rng, height, width)
     stripes = 0.5 + 0.5 * np.sin(rng.uniform(15, 60) * _ramp(rng, height, width))
-    noise = _smooth_noise(rng, height, width, cells=4)
+    noise = smooth_noise(rng, height, width, cells=4)
     texture = (slope, stripes, noise)[rng.integers(3)]
     image = first + texture[:, :, None] * (second - first)
-    grain = _smooth_noise(rng, height, width, cells=int(rng.integers(8, 40)))
+    grain = smooth_noise(rng, height, width, cells=int(rng.integers(8, 40)))
     image += rng.uniform(0.1, 0.5) * grain[:, :, None] * (third - image)
     return image.astype(np.float32)
 
@@ -163,7 +163,7 @@ def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (ramp - ramp.min()) / np.ptp(ramp)
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
     """Gives ``(H, W)`` random values, mostly in [0, 1], interpolated from a grid of ``cells`` by ``cells``."""
     grid = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
     return np.asarray(grid.resize((width, height), Image.Resampling.BICUBIC))

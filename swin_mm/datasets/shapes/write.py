@@ -8,6 +8,9 @@
       {train,val}/000001.jpg ...                         sides of 112 to 160 pixels
       semantic/{train,val}/000001.png ...                uint8: 0 background, 1 + the index in CLASSES; 255 never
 
+With heat there is a fourth band, the images are {train,val}/000001.npy, uint16 (H, W, 4), and the classes are cold and
+hot (`heat.py`).
+
 Masks, boxes and areas take in the visible pixels only. The semantic map holds the class of a crowd's pixels too: the
 class is known, only the single shapes are not told apart.
 
@@ -26,6 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import heat as heat_band
 from .draw import CLASSES, Instance, draw_image, visible_polygons
 
 __all__ = ['CLASSES', 'MANIFEST', 'PALETTE', 'write_shapes']
@@ -36,8 +40,10 @@ VERSION = 3  # raise it when the same seed gives other files
 SPLITS = ('train', 'val')
 
 
-def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed: int = 0) -> Path:
+def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed: int = 0, heat: bool = False) -> Path:
     """Writes ``train`` and ``val`` images to the folder ``root``, and gives its path; equal arguments give equal files.
+
+    With ``heat`` they have a fourth band, which alone tells the classes, cold and hot, apart.
 
     A set made with the same arguments is kept as it is. Otherwise the set is written to a folder beside ``root``, which
     is then renamed. So ``root`` is whole or absent. If several processes write at once, one wins and the others take
@@ -52,6 +58,7 @@ def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed:
             raise ValueError(f'{name} must be >= {least}, got {name}={value}')
     root = Path(root).resolve()
     manifest = {'dataset': 'swin_mm shapes', 'version': VERSION, 'train': train, 'val': val, 'seed': seed}
+    manifest |= {'heat': True} if heat else {}
     if _holds_set(root, manifest):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +66,7 @@ def write_shapes(root: str | os.PathLike, train: int = 600, val: int = 80, seed:
         # Only the owner may read the temporary folder. A folder inside it gets the usual permissions.
         fresh = Path(scratch) / root.name
         for split, count in zip(SPLITS, (train, val), strict=True):
-            _write_split(fresh, split, count, seed)
+            _write_split(fresh, split, count, seed, heat)
         (fresh / MANIFEST).write_text(json.dumps(manifest) + '\n')
         try:
             fresh.rename(root)  # refused by the system if another process has filled root meanwhile
@@ -84,7 +91,7 @@ def _holds_set(root: Path, manifest: dict) -> bool:
     )
 
 
-def _write_split(root: Path, split: str, count: int, seed: int) -> None:
+def _write_split(root: Path, split: str, count: int, seed: int, heat: bool) -> None:
     """Writes the images, the semantic maps and the annotation file of one split under ``root``."""
     for folder in (split, f'semantic/{split}', 'annotations'):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -94,25 +101,36 @@ def _write_split(root: Path, split: str, count: int, seed: int) -> None:
         # One generator per image: train and val never share one, and image 7 is the same in a larger set.
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
         image, instances = draw_image(rng, crowd=index == 0)
-        stem = f'{index + 1:06d}'
-        Image.fromarray(image).save(root / split / f'{stem}.jpg', quality=92)
+        if heat:
+            image, instances = heat_band.add_heat(rng, image, instances)
+        name = _write_image(root / split, f'{index + 1:06d}', image)
         semantic = np.zeros(image.shape[:2], dtype=np.uint8)
         for instance in instances:
             semantic[instance.mask] = instance.label + 1
-        Image.fromarray(semantic).save(root / 'semantic' / split / f'{stem}.png')
+        Image.fromarray(semantic).save(root / 'semantic' / split / f'{index + 1:06d}.png')
         height, width = image.shape[:2]
-        images.append({'id': index + 1, 'file_name': f'{stem}.jpg', 'width': width, 'height': height})
+        images.append({'id': index + 1, 'file_name': name, 'width': width, 'height': height})
         for instance in instances:
             ids = {'id': len(annotations) + 1, 'image_id': index + 1}
             annotations.append(ids | _annotation(instance))
+    classes = heat_band.CLASSES if heat else CLASSES
     coco = {
         'info': {'description': f'swin_mm shapes, {split}', 'version': str(VERSION)},
         'licenses': [],
         'images': images,
         'annotations': annotations,
-        'categories': [{'id': i + 1, 'name': name, 'supercategory': 'shape'} for i, name in enumerate(CLASSES)],
+        'categories': [{'id': i + 1, 'name': name, 'supercategory': 'shape'} for i, name in enumerate(classes)],
     }
     (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(coco, separators=(',', ':')))
+
+
+def _write_image(folder: Path, stem: str, image: np.ndarray) -> str:
+    """Writes RGB as a JPEG and four bands as a NumPy file; gives the name."""
+    if image.shape[2] == 3:
+        Image.fromarray(image).save(folder / f'{stem}.jpg', quality=92)
+        return f'{stem}.jpg'
+    np.save(folder / f'{stem}.npy', image, allow_pickle=False)
+    return f'{stem}.npy'
 
 
 def _annotation(instance: Instance) -> dict:
@@ -149,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--train', type=int, default=600, help='pictures to train on (default: %(default)s)')
     parser.add_argument('--val', type=int, default=80, help='held-out pictures (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='what the pictures are drawn from (default: %(default)s)')
+    parser.add_argument('--heat', action='store_true', help='add a fourth band, which tells cold shapes from hot ones')
     wanted = vars(parser.parse_args(arguments))
     was_there = (Path(wanted['root']) / MANIFEST).exists()
     start = time.perf_counter()
