@@ -92,6 +92,12 @@ def settings_within(settings: Any, key: str) -> Iterator[tuple[str, dict]]:
             yield from settings_within(item, f'{key}.{i}')
 
 
+def image_channels(model: dict) -> int:
+    """The channels of the images that a config's ``model`` takes: ``in_channels`` of its first backbone, or else 3."""
+    backbone: dict = next((part['backbone'] for _, part in settings_within(model, 'model') if part.get('backbone')), {})
+    return backbone.get('in_channels') or backbone.get('in_chans') or 3
+
+
 def type_name(settings: dict | None) -> str:
     """The name of the class that ``settings`` build, without scope or module; '' if they name none.
 

@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -41,6 +44,23 @@ def test_the_ten_lines_for_own_data_build_the_data_sets_and_the_heads(tmp_path):
     heads = cfg.model.roi_head
     assert (heads.bbox_head.num_classes, heads.mask_head.num_classes) == (2, 2)
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == f'{tmp_path}/cats/val.json'
+
+
+def test_the_lines_for_bands_build_pipelines_and_a_first_convolution_of_four_channels(tmp_path):
+    (tmp_path / 'bands.py').write_text(block('Images of other than three channels'))
+    cfg = Config.fromfile(tmp_path / 'bands.py')
+    init_default_scope('mmdet')
+    np.save(tmp_path / 'image.npy', np.full((40, 60, 8), 5000, np.uint16))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        steps = loader.dataset.pipeline
+        image = Compose(steps[:1])(dict(img_path=str(tmp_path / 'image.npy')))['img']
+        assert image.shape == (40, 60, 4)
+        assert (image == 127.5).all()
+        assert len(steps) > 3
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.backbone.patch_embed.proj.in_channels == 4
+    assert len(model.data_preprocessor.mean) == len(model.data_preprocessor.std) == 4
 
 
 def test_the_line_for_the_heads_of_a_cascade_changes_each_of_them(tmp_path):

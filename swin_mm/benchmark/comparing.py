@@ -52,9 +52,9 @@ def scaling(peer: Peer, batch: int, conditions: Conditions) -> dict[str, Any]:
     return dict(points=points, exponent=slope, fitted_from=FITTED_FROM, memory_kind=conditions.memory)
 
 
-def make_image(batch: int, shape: Shape) -> Tensor:
-    """Makes random images ``(batch, 3, *shape)``, the same in every run."""
-    return torch.randn(batch, 3, *shape, generator=torch.Generator().manual_seed(0))
+def make_image(batch: int, shape: Shape, channels: int = 3) -> Tensor:
+    """Makes random images ``(batch, channels, *shape)``, the same in every run."""
+    return torch.randn(batch, channels, *shape, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()

@@ -52,11 +52,11 @@ class Attention(NamedTuple):
 
 
 @torch.no_grad()
-def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
+def count(model: BaseModel, shape: tuple[int, int], channels: int = 3) -> dict[str, Cost]:
     """Counts the costs of each part of ``model``, in order, and of the 'whole'.
 
-    ``shape`` is the (height, width) of the image in pixels. ``model`` is moved to the meta device, where nothing is
-    computed. Raises PreflightError for a model with heads that it does not know how to run.
+    ``shape`` is the (height, width) in pixels of an image with so many ``channels``. ``model`` is moved to the meta
+    device, where nothing is computed. Raises PreflightError for a model with heads that it does not know how to run.
     """
     _prepare(model)
     spent: Counter[str] = Counter()
@@ -67,7 +67,7 @@ def count(model: BaseModel, shape: tuple[int, int]) -> dict[str, Cost]:
         spent[name] += counter.get_total_flops() // 2  # a multiply-add is two of its operations
         return result
 
-    maps = run('backbone', model.backbone, torch.empty(1, 3, *shape, device='meta'))
+    maps = run('backbone', model.backbone, torch.empty(1, channels, *shape, device='meta'))
     if model.with_neck:
         maps = run('neck', model.neck, maps)
     for name, head, x in _heads(model, maps):

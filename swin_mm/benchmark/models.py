@@ -89,7 +89,8 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
         other = revert_sync_batchnorm(MODELS.build(stock))
     other.load_state_dict(from_official(net.state_dict(), scope), strict=True)
-    return {'swin_mm': WholeModel(net, scope=scope), scope: WholeModel(other, scope=scope)}
+    taken = dict(channels=net.backbone.arguments.in_channels, scope=scope)
+    return {'swin_mm': WholeModel(net, **taken), scope: WholeModel(other, **taken)}
 
 
 def our_model(config: Config) -> BaseModel:
@@ -128,7 +129,7 @@ def _stock_arguments(backbone: SwinTransformer) -> dict[str, Any]:
 
 
 def made_samples(scope: str, image: Tensor) -> list[Any]:
-    """Makes annotations of ``image`` (B, 3, H, W), on its device: for mmseg a random class, 0 or 1, per pixel.
+    """Makes annotations of ``image`` (B, channels, H, W), on its device: for mmseg a random class, 0 or 1, per pixel.
 
     For mmdet ten random boxes with masks per image, and such a class per pixel, which panoptic models need.
     """
@@ -139,7 +140,7 @@ def made_samples(scope: str, image: Tensor) -> list[Any]:
 
         boxes = [10] * len(image)
         parts = dict(num_classes=2, with_mask=True, with_semantic=True)
-        samples = demo_mm_inputs(len(image), (3, *size), boxes, **parts)['data_samples']
+        samples = demo_mm_inputs(len(image), image.shape[1:], boxes, **parts)['data_samples']
     else:
         from mmengine.structures import PixelData
         from mmseg.structures import SegDataSample

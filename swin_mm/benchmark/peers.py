@@ -49,7 +49,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Peer:
-    """A backbone: ``net(image)`` gives its four maps, channels first.
+    """A backbone: ``net(image)`` gives the four maps of an image of ``channels``, channels first.
 
     ``normed`` says whether each map has passed an output norm. ``caveat`` says, for the shape of an image, how the
     backbone differs from mmdet's; None if it does not.
@@ -58,6 +58,7 @@ class Peer:
     net: nn.Module
     normed: bool = True
     caveat: Callable[[Shape], str | None] = lambda shape: None
+    channels: int = 3
 
     def maps(self, image: Tensor, conditions: Conditions) -> list[Tensor]:
         """Gives its maps in float32; maps without an output norm pass one with scale 1 and shift 0."""

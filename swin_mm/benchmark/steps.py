@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, DefaultScope
 
-from ..recipes import apply_presets
+from ..recipes import apply_presets, image_channels
 from .measuring import measure, speed
 from .models import made_samples
 from .peers import Conditions, Shape
@@ -69,7 +69,7 @@ def compare_steps(net: BaseModel, config: Config, batch: int, shape: Shape, cond
     Images and annotations are made in memory. ``conditions.dtype`` counts for nothing here: an optimizer wrapper says
     what is cast.
     """
-    data = _made_batch(config.default_scope, batch, shape)
+    data = _made_batch(config.default_scope, (batch, image_channels(config.model), *shape))
     before = PrecisionSettings.current()
     try:
         with torch.random.fork_rng():
@@ -102,10 +102,9 @@ def _trainings(net: BaseModel, config: Config, device: torch.device) -> dict[str
     return {name: Training(copy.deepcopy(net).to(device), cfg) for name, cfg in configs.items()}
 
 
-def _made_batch(scope: str, batch: int, shape: Shape) -> dict[str, Any]:
-    """Makes what a data loader gives: images (3, *shape) of bytes, and their annotations."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (batch, 3, *shape), dtype=torch.uint8, generator=generator)
+def _made_batch(scope: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
+    """Makes what a data loader gives: images of bytes, of ``shape`` (B, channels, H, W), and their annotations."""
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return dict(inputs=list(images), data_samples=made_samples(scope, images))
 
 

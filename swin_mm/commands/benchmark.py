@@ -96,7 +96,8 @@ def _measure(
         if net is not None and config is not None:
             result = compare_steps(net, config, args.batch, shape, conditions)
         else:
-            result = compare(peers, make_image(args.batch, shape), conditions, args.compile)
+            channels = next(iter(peers.values())).channels
+            result = compare(peers, make_image(args.batch, shape, channels), conditions, args.compile)
         results.append(result)
         print(f'\n{measuring.comparison_table(result)}', flush=True)
     return dict(results=results)

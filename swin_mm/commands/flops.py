@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from ..backbone import SwinTransformer
 from ..benchmark.flops import Attention, Cost, count, window_attention
 from ..errors import PreflightError
-from ..recipes import find_config
+from ..recipes import find_config, image_channels
 from . import launch
 
 SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Cost]:
 
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
-        costs = count(model, shape)
+        costs = count(model, shape, image_channels(cfg.model))
     print(f'{args.config} at {shape[0]} x {shape[1]} (height x width)')
     print(f'{"part":16}{"parameters":>14}{"multiply-adds":>16}')
     for name, cost in costs.items():

@@ -17,6 +17,7 @@ from ..errors import PreflightError
 from ..inference import Detector, Segmentor
 from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWriter, Writer, check_display
 from ..inference.images import MAX_PIXELS, check_max_pixels
+from ..inference.loading import image_reader
 from ..inference.sources import UniqueNames, find_images
 from ..recipes import find_config
 from . import launch  # noqa: F401  it lets nothing in a file run
@@ -126,9 +127,9 @@ def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, 
     """Finds the images, loads the model and makes the writer of its results; refuses before it loads if it can."""
     if args.show:
         check_display()
-    paths = find_images(args.inputs)
     cfg = Config.fromfile(find_config(args.model))
     check_flags(args, cfg)
+    paths = find_images(args.inputs, image_reader(cfg).suffixes)
     for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
         if not unwanted:
             _make_folder(Path(args.out_dir, folder))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import mmcv
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from ..engine.preflight import check_inputs, check_label_classes
 from ..errors import PreflightError
 from ..inference.drawing import SCORE, check_display
+from ..inference.images import PILLOW_LIMIT, PictureReader
+from ..inference.loading import image_reader
 from ..inference.sources import UniqueNames
 from ..recipes import datasets_in, type_name
 from . import launch
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         _write_label_maps(cfg, args.out)
     runner = launch.build_runner(cfg)
     if args.show or args.show_dir:
-        runner.register_hook(DrawResults(args.show_dir, args.show, args.wait_time, _drawing_options(cfg)))
+        runner.register_hook(DrawResults(cfg, args.show_dir, args.show, args.wait_time))
     if args.out and detection:
         from mmdet.evaluation import DumpDetResults
 
@@ -56,14 +58,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 class DrawResults(Hook):
-    """Draws every picture, what is to be found beside what is found; ``options`` are the visualiser's.
+    """Draws every picture, what is to be found beside what is found, as ``cfg`` reads the one and draws the other.
 
     mmdet's own hook overwrites pictures of one name in different folders. mmseg's takes each 50th, elsewhere and under
     other names, and cannot write and show in one run.
     """
 
-    def __init__(self, folder: str | None, show: bool, wait_time: float, options: dict[str, Any]):
-        self.folder, self.show, self.wait_time, self.options = folder, show, wait_time, options
+    def __init__(self, cfg: Config, folder: str | None, show: bool, wait_time: float):
+        self.reader, self.options = image_reader(cfg), _drawing_options(cfg)
+        self.folder, self.show, self.wait_time = folder, show, wait_time
         self.names = UniqueNames()
 
     def before_test(self, runner: Runner) -> None:
@@ -74,9 +77,10 @@ class DrawResults(Hook):
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence) -> None:
         """Draws one batch."""
         for sample in outputs:
-            name = self.names.name(sample.img_path) + os.path.splitext(sample.img_path)[1]
+            name, suffix = self.names.name(sample.img_path), os.path.splitext(sample.img_path)[1]
+            name += suffix if isinstance(self.reader, PictureReader) else '.png'
             file = self.folder and os.path.join(runner.work_dir, runner.timestamp, self.folder, name)
-            image = mmcv.imread(sample.img_path, channel_order='rgb')
+            image = np.ascontiguousarray(self.reader.to_rgb(self.reader.read(sample.img_path, PILLOW_LIMIT)))
             runner.visualizer.add_datasample(
                 name, image, sample, show=self.show, wait_time=self.wait_time, out_file=file, **self.options
             )

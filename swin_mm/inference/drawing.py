@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import PreflightError
-from .predictors import Detector, Segmentor
+from .predictors import Detector, Predictor, Segmentor
 from .results import Detections, Segmentation
 
 SCORE = 0.3
@@ -36,6 +36,7 @@ class Writer(ABC):
 
     def __init__(
         self,
+        model: Predictor,
         folder: str | Path,
         *,
         draw: bool = True,
@@ -43,15 +44,16 @@ class Writer(ABC):
         show: bool = False,
         print_result: bool = False,
     ):
+        self.to_rgb = model.reader.to_rgb
         self.folder, self.draw, self.save, self.show, self.print_result = Path(folder), draw, save, show, print_result
 
     def write(self, name: str, image: np.ndarray, found: Any) -> Iterator[Path]:
-        """Yields the files written for an ``image`` (height, width, 3) in BGR; their names begin with ``name``."""
+        """Yields the files written for an ``image`` as `Predictor.read` gives it; their names begin with ``name``."""
         drawn = self.folder / 'vis' / f'{name}.jpg' if self.draw else None
         if drawn or self.show:
             self.visualizer.add_datasample(
                 name,
-                np.ascontiguousarray(image[..., ::-1]),  # mmseg has OpenCV write into an array of this layout
+                np.ascontiguousarray(self.to_rgb(image)),  # mmseg has OpenCV write into an array of this layout
                 self.drawable(found),
                 draw_gt=False,
                 show=self.show,
@@ -107,7 +109,7 @@ class DetectionWriter(Writer):
         from mmdet.visualization import DetLocalVisualizer
         from mmdet.visualization.palette import get_palette
 
-        super().__init__(folder, **options)
+        super().__init__(detector, folder, **options)
         colours = palette or detector.dataset_meta['palette']
         try:
             get_palette(colours, len(detector.classes))
@@ -182,7 +184,7 @@ class SegmentationWriter(Writer):
     ):
         from mmseg.visualization import SegLocalVisualizer
 
-        super().__init__(folder, **options)
+        super().__init__(segmentor, folder, **options)
         classes, palette = segmentor.classes, segmentor.dataset_meta['palette']
         if palette == 'random':
             palette = np.random.default_rng(0).integers(256, size=(len(classes), 3)).tolist()

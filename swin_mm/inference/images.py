@@ -1,8 +1,10 @@
 """Reads and checks images from files and arrays; says in one sentence why one cannot be taken."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -15,7 +17,71 @@ PILLOW_LIMIT = 178_956_970  # Pillow itself takes larger pictures for decompress
 # No decoder of Pillow or OpenCV besides these sees what a file holds.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
 END_OF_JPEG = b'\xff\xd9'
-WANTED = 'must be a uint8 array (height, width, 3) in BGR'
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+
+
+class Reader(Protocol):
+    """How the images of a model are read from files, checked as arrays, and shown.
+
+    ``channels`` of an image; None where they depend on the file. ``suffixes`` of the files to look for in a folder.
+    """
+
+    channels: int | None
+    suffixes: tuple[str, ...]
+
+    def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives the image of a file; raises ValueError or OSError with the path and the reason."""
+
+    def check(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Gives an array as `read` gives a file; raises ValueError with ``name`` if it is no such image."""
+
+    def to_rgb(self, image: np.ndarray) -> np.ndarray:
+        """Gives uint8 (height, width, 3) in RGB, to draw on."""
+
+
+class PictureReader:
+    """Reads pictures as ``LoadImageFromFile`` does: uint8 (height, width, 3) in BGR, or (height, width) in grey.
+
+    ``color_type`` and ``imdecode_backend`` are its options.
+    """
+
+    suffixes: tuple[str, ...] = SUFFIXES
+
+    def __init__(self, color_type: str = 'color', imdecode_backend: str = 'cv2'):
+        self.options = dict(flag=color_type, backend=imdecode_backend)
+        self.is_grey = color_type.startswith('grayscale')
+        self.channels = None if color_type == 'unchanged' else 1 if self.is_grey else 3
+
+    def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives what `read_image` does."""
+        return read_image(path, self.options, max_pixels)
+
+    def check(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Gives ``image``, in grey without an axis of channels; raises ValueError if it is none."""
+        if not self.is_grey:
+            return check_array(image, name)
+        grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+        if grey.dtype != np.uint8 or grey.ndim != 2 or 0 in grey.shape:
+            raise ValueError(f'{name} must be a uint8 array (height, width), got {image.dtype} {tuple(image.shape)}')
+        return grey
+
+    def to_rgb(self, image: np.ndarray) -> np.ndarray:
+        """Gives colours without alpha, or grey as colours."""
+        return np.stack([image] * 3, axis=2) if image.ndim == 2 else image[..., 2::-1]
+
+
+class BandReader:
+    """Reads files with ``loader``, a ``LoadBands``."""
+
+    def __init__(self, loader: Any):
+        self.loader = loader
+        self.channels, self.suffixes = loader.channels, loader.suffixes
+        self.check, self.to_rgb = loader.check, loader.to_rgb
+
+    def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives (height, width, bands), uint8 or float32 in [0, 255]."""
+        with open_image(path) as file:
+            return self.loader.read(file, path, max_pixels)
 
 
 def check_max_pixels(max_pixels: int) -> int:
@@ -32,27 +98,38 @@ def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int 
     anything is decoded. Raises ValueError or OSError with the path and the reason.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise _not_a_file(path)
-        with open(path, 'rb') as file:
-            kind, pixel_data = _check_header(file, path, max_pixels)
-            file.seek(0)
-            data = file.read()
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise type(error)(f'{path}: {error.strerror}') from error
+    with open_image(path) as file:
+        kind, pixel_data = _check_header(file, path, max_pixels)
+        file.seek(0)
+        data = file.read()
     # OpenCV 4 paints what is missing gray.
     if kind.startswith('JPEG ') and data.find(END_OF_JPEG, pixel_data) < 0:
         raise ValueError(f'{path}: the file is cut short: {kind} without its end')
     return _decode(data, path, kind, reader)
 
 
+@contextmanager
+def open_image(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a file to be read; an OSError, then or later, has the path and the reason."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise _not_a_file(path)
+        with open(path, 'rb') as file:
+            yield file
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(f'{path}: {error.strerror}') from error
+
+
 def check_array(image: np.ndarray, name: str) -> np.ndarray:
     """Returns ``image``; raises ValueError, with what to do, if it is not uint8 (height, width, 3)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f'{name} {WANTED}, got {image.dtype} {tuple(image.shape)}: {_advice(image)}')
+        raise ValueError(
+            f'{name} must be a uint8 array (height, width, 3) in BGR, got {image.dtype} {tuple(image.shape)}: '
+            f'{_advice(image)}'
+        )
     return image
 
 

@@ -15,6 +15,7 @@ from ..checkpoints.files import read as load_checkpoint
 from ..checkpoints.load import load_weights
 from ..errors import CheckpointError
 from ..recipes import datasets_in, short_name, type_name
+from .images import BandReader, PictureReader, Reader
 
 
 def load_model(cfg: Config, checkpoint: str | os.PathLike, scope: str) -> tuple[BaseModel, dict[str, Any]]:
@@ -46,21 +47,32 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def input_pipeline(cfg: Config, scope: str) -> tuple[dict[str, Any], Any]:
-    """Gives how to decode a file, and the config's test pipeline behind the decoding, without annotations."""
+def image_reader(cfg: Config) -> Reader:
+    """Gives what reads the images of the config's test pipeline; raises ValueError if its first step is unknown."""
+    from mmengine.registry import TRANSFORMS
+
+    first = _test_dataset(cfg).pipeline[0]
+    if type_name(first) == 'LoadBands':
+        return BandReader(TRANSFORMS.build(first))
+    if type_name(first) != 'LoadImageFromFile':
+        raise ValueError(
+            f'the test pipeline must begin with LoadImageFromFile or swin_mm.LoadBands, got {first["type"]}'
+        )
+    return PictureReader(**{key: first[key] for key in ('color_type', 'imdecode_backend') if key in first})
+
+
+def input_pipeline(cfg: Config, scope: str) -> Any:
+    """Gives the config's test pipeline behind the reading of a file, without annotations."""
     from mmcv.transforms import LoadAnnotations
     from mmengine.dataset import Compose
 
     first, *rest = copy.deepcopy(list(_test_dataset(cfg).pipeline))
-    if type_name(first) != 'LoadImageFromFile':
-        raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {first["type"]}')
-    reader = dict(flag=first.get('color_type', 'color'), backend=first.get('imdecode_backend', 'cv2'))
     load = dict(type=f'{scope}.LoadImageFromNDArray', to_float32=first.get('to_float32', False))
     # Even to be built, this one needs panopticapi, to read what is not read here.
     rest = [step for step in rest if type_name(step) != 'LoadPanopticAnnotations']
     pipeline = Compose([load, *rest])
     pipeline.transforms = [step for step in pipeline.transforms if not isinstance(step, LoadAnnotations)]
-    return reader, pipeline
+    return pipeline
 
 
 def _check_file(checkpoint: str, cfg: Config) -> None:

@@ -18,15 +18,15 @@ from mmengine.config import Config
 from ..errors import one_line
 from ..recipes import find_config
 from .adapter import detections
-from .images import MAX_PIXELS, WANTED, check_array, check_max_pixels, read_image
-from .loading import input_pipeline, load_model, pick_device
+from .images import MAX_PIXELS, check_max_pixels
+from .loading import image_reader, input_pipeline, load_model, pick_device
 from .results import Detections, Segmentation
 
 Result = TypeVar('Result')
 
 
 class NamedImage(NamedTuple):
-    """Decoded ``pixels``, uint8 (height, width, 3) in BGR, and the ``name`` that errors give them."""
+    """Decoded ``pixels``, an array as for a call of `Predictor`, and the ``name`` that errors give them."""
 
     name: str
     pixels: np.ndarray
@@ -64,15 +64,18 @@ class Predictor(ABC, Generic[Result]):
                 f'{cfg.filename}: use a {tasks[scope]}'
             )
         self.max_pixels = check_max_pixels(max_pixels)
+        self.reader = image_reader(cfg)
         self.device = pick_device(device)
         self.model, self.dataset_meta = load_model(cfg, checkpoint, self.scope)
         self.classes = list(self.dataset_meta['classes'])
         self.model.to(self.device).eval()
-        self._reader, self._pipeline = input_pipeline(cfg, self.scope)
+        self._pipeline = input_pipeline(cfg, self.scope)
 
     def __call__(self, images: Image | Iterable[Image], batch_size: int = 1) -> list[Result]:
         """The result for each of ``images``: paths, or uint8 arrays (height, width, 3) in BGR as OpenCV reads them.
 
+        If the test pipeline loads grey images, arrays are uint8 (height, width); if it loads bands, they are
+        (height, width, bands) with the values and bands of a file.
         One image gives a list of one. Raises OSError, ValueError, TypeError or RuntimeError naming the first image
         that has no result; `stream` goes on with the others.
         """
@@ -99,11 +102,11 @@ class Predictor(ABC, Generic[Result]):
         return self._stream(enumerate(images), batch_size)
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """The image of a file as this model reads it, uint8 (height, width, 3) in BGR, upright by its EXIF tag.
+        """The image of a file as this model reads it, such as uint8 (height, width, 3) in BGR, upright by its EXIF tag.
 
         Raises OSError or ValueError with the path and the reason, also for more than ``max_pixels``.
         """
-        return read_image(path, self._reader, self.max_pixels)
+        return self.reader.read(path, self.max_pixels)
 
     def prepare(self, image: Image, number: int = 0) -> Prepared:
         """Reads and checks one image and passes it through the test pipeline; ``number`` names an array.
@@ -151,12 +154,12 @@ class Predictor(ABC, Generic[Result]):
 
     def _named_pixels(self, image: Image, name: str) -> tuple[str, np.ndarray]:
         if isinstance(image, NamedImage):
-            return image.name, check_array(image.pixels, image.name)
+            return image.name, self.reader.check(image.pixels, image.name)
         if isinstance(image, np.ndarray):
-            return name, check_array(image, name)
+            return name, self.reader.check(image, name)
         if isinstance(image, str | os.PathLike):
             return os.fspath(image), self.read(image)
-        raise TypeError(f'{name} {WANTED}, or a path, got {type(image).__name__}')
+        raise TypeError(f'{name} must be an array, a NamedImage or a path, got {type(image).__name__}')
 
     def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
         """The model's own results for what the pipeline made of each image, all as one batch."""

@@ -5,20 +5,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+from .images import SUFFIXES
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
+def find_images(inputs: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     """The image files that ``inputs`` name, each once: folders and patterns in order of name, a plain path as it is.
 
-    A file that goes by several paths, also through links, keeps the first. Raises FileNotFoundError for a folder or
-    pattern without images.
+    Of a folder they are the files with one of ``suffixes``, in small or capital letters. A file that goes by several
+    paths, also through links, keeps the first. Raises FileNotFoundError for a folder or pattern without images.
     """
     found: list[Path] = []
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+            images = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
         elif path.exists() or not glob.has_magic(text):
             images = [path]
         else:

@@ -190,6 +190,12 @@ def test_whole_models_differ_in_nothing_but_the_backbone(benchmark, peers, recip
         assert all(p.grad.abs().max() > 0 for p in models[library].net.backbone.parameters())
 
 
+def test_a_whole_model_of_four_channels_gets_four(benchmark):
+    argv = ['--model', 'mask_rcnn_swin_pico_heat', '--device', 'cpu', '--rounds', '3', '--shape', '64x96']
+    (result,) = benchmark.main(argv)['results']
+    assert 0 < result['implementations']['swin_mm']['difference'] < 1e-5
+
+
 def test_the_exponent_of_growth_is_found(results):
     pixels = [side * side for side in (128, 256, 512, 768, 1024, 2048)]
     times = [3e-9 * p**1.07 for p in pixels]

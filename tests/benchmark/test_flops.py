@@ -69,6 +69,12 @@ def test_the_backbone_is_counted_as_the_paper_counts(main, tmp_path, shape, kern
     assert costs['backbone'].parameters == sum(p.numel() for p in backbone.parameters())
 
 
+def test_a_further_channel_costs_its_part_of_the_patch_embedding(main):
+    four, three = (main([f'mask_rcnn_swin_pico_{name}', '--shape', '64', '96']) for name in ('heat', 'heat_rgb'))
+    assert four['backbone'].multiply_adds - three['backbone'].multiply_adds == 16 * 24 * 32 * 4 * 4
+    assert four['backbone'].parameters - three['backbone'].parameters == 32 * 4 * 4
+
+
 def published(recipe: Path) -> tuple[int, int, tuple[int, int]]:
     """Millions of parameters, billions of multiply-adds and the image's (height, width) that a recipe states."""
     millions, billions = map(int, re.search(r'(\d+)M parameters, (\d+) GFLOPs', recipe.read_text()).groups())

@@ -236,7 +236,7 @@ def test_device_that_is_not_there_is_refused(tiny, monkeypatch):
 def test_pipeline_must_read_files(tiny):
     config = Config.fromfile(tiny.config)
     config.test_dataloader.dataset.pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)[1:]
-    with pytest.raises(ValueError, match='must begin with LoadImageFromFile, got Resize'):
+    with pytest.raises(ValueError, match=r'must begin with LoadImageFromFile or swin_mm\.LoadBands, got Resize'):
         Detector(config, tiny.checkpoint)
 
 
