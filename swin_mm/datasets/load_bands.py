@@ -25,7 +25,7 @@ class LoadBands(BaseTransform):
 
     An array has its bands last, (H, W, bands), or is one band, (H, W). A TIFF has them as samples of its first page,
     or a page each. Values are integers or floats of any width. Reading TIFF takes the package ``tifffile``, and
-    ``imagecodecs`` for compressions other than deflate.
+    ``imagecodecs`` for compressions such as LZW and JPEG.
 
     Args:
         bands: Indices of the bands to take, in the order of the model's channels. Drawings show the first three as red,

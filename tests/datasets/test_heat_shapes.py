@@ -56,12 +56,13 @@ def test_heat_tells_the_classes_apart_and_colours_do_not(hot_root):
     assert np.abs(gap).max() < 2.5 * np.std(colours) * 2 / len(labels) ** 0.5
 
 
-def test_it_is_another_set_than_the_plain_one(hot_root, root, counts):
+def test_it_is_another_set_than_the_plain_one(hot_root, root, counts, capsys):
     with pytest.raises(FileExistsError, match=r'"heat": true\}, got '):
         shapes.write_shapes(root, **counts, heat=True)
     with pytest.raises(FileExistsError, match='remove that folder'):
         shapes.write_shapes(hot_root, train=40, val=4)
-    assert shapes.write_shapes(hot_root, train=40, val=4, heat=True) == hot_root
+    shapes.main([str(hot_root), '--train', '40', '--val', '4', '--heat'])
+    assert 'kept, it was there' in capsys.readouterr().out
 
 
 def test_mmdet_reads_it_and_writes_it_on_first_use(tmp_path, monkeypatch):

@@ -142,8 +142,9 @@ def test_the_demo_takes_a_folder_and_draws_the_first_three_bands(here, heat):
         assert len(json.loads(Path(f'outputs/preds/{path.stem}.json').read_text())['bboxes']) == 5
 
 
-def test_a_test_measures_and_draws_them(here):
-    metrics = test.main(['heat.py', 'heat.pth', '--show-dir', 'drawn', '--work-dir', 'work'])
+@pytest.mark.parametrize('views', [[], ['--tta']], ids=['one view', 'views'])
+def test_a_test_measures_and_draws_them(here, views):
+    metrics = test.main(['heat.py', 'heat.pth', *views, '--show-dir', 'drawn', '--work-dir', 'work'])
     assert 'coco/bbox_mAP_50' in metrics
     drawn = sorted(here.glob('work/*/drawn/*'))
     assert [path.name for path in drawn] == [f'00000{i}.png' for i in (1, 2, 3)]
