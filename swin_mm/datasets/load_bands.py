@@ -51,7 +51,6 @@ class LoadBands(BaseTransform):
         if value_range is not None and not value_range[0] < value_range[1]:
             raise ValueError(f'value_range must be (low, high) with low < high, got value_range={tuple(value_range)}')
         self.bands, self.value_range, self.backend_args = tuple(bands), value_range, backend_args
-        self.channels = len(self.bands)
 
     def transform(self, results: dict) -> dict:
         """Adds ``img`` (H, W, bands), uint8 or float32, with its shape to ``results``."""
@@ -92,7 +91,7 @@ class LoadBands(BaseTransform):
             )
         if max(self.bands) >= image.shape[2]:
             raise ValueError(f'{name} must have all of bands={self.bands}, got {image.shape[2]} bands, counted from 0')
-        return self._scale(image[..., self.bands], name)
+        return self._scale(image.take(self.bands, axis=2), name)
 
     def _scale(self, image: np.ndarray, name: str) -> np.ndarray:
         if self.value_range is None:
@@ -112,7 +111,7 @@ class LoadBands(BaseTransform):
 
         Each band is stretched from its 2nd to its 98th percentile.
         """
-        shown = image[..., : 3 if self.channels >= 3 else 1].astype(np.float32)
+        shown = image[..., : 3 if len(self.bands) >= 3 else 1].astype(np.float32)
         low, high = np.percentile(shown, DRAWN, axis=(0, 1))
         stretched = (shown - low) * (255 / np.maximum(high - low, 1e-6))
         return np.repeat(stretched.round().clip(0, 255).astype(np.uint8), 3 // shown.shape[2], axis=2)

@@ -23,10 +23,9 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '
 class Reader(Protocol):
     """How the images of a model are read from files, checked as arrays, and shown.
 
-    ``channels`` of an image; None where they depend on the file. ``suffixes`` of the files to look for in a folder.
+    ``suffixes`` are those of the files to look for in a folder.
     """
 
-    channels: int | None
     suffixes: tuple[str, ...]
 
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -50,7 +49,6 @@ class PictureReader:
     def __init__(self, color_type: str = 'color', imdecode_backend: str = 'cv2'):
         self.options = dict(flag=color_type, backend=imdecode_backend)
         self.is_grey = color_type.startswith('grayscale')
-        self.channels = None if color_type == 'unchanged' else 1 if self.is_grey else 3
 
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Gives what `read_image` does."""
@@ -75,8 +73,7 @@ class BandReader:
 
     def __init__(self, loader: Any):
         self.loader = loader
-        self.channels, self.suffixes = loader.channels, loader.suffixes
-        self.check, self.to_rgb = loader.check, loader.to_rgb
+        self.suffixes, self.check, self.to_rgb = loader.suffixes, loader.check, loader.to_rgb
 
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Gives (height, width, bands), uint8 or float32 in [0, 255]."""

@@ -55,6 +55,7 @@ def test_the_bands_come_out_in_the_order_that_was_asked_for(tmp_path, layout):
     array, options = LAYOUTS[layout](SIXTEEN)
     image = load(saved(tmp_path, array, **options), (3, 0, 4), value_range=(0, 5000))
     assert (image.shape, image.dtype) == ((40, 50, 3), np.float32)
+    assert image.flags.c_contiguous  # or every transform copies
     np.testing.assert_allclose(image, SIXTEEN[..., [3, 0, 4]] / 5000 * 255, rtol=1e-5)
 
 
