@@ -70,7 +70,7 @@ def write_sheet(path: Path, pixels: np.ndarray, drawings: Sequence[Drawing], col
     height, width = pixels.shape[:2]
     figure = Figure(figsize=(SIDE * columns, (SIDE * height / width + 0.5) * rows), layout='constrained')
     FigureCanvasAgg(figure)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     for place, drawing in zip(figure.subplots(rows, columns, squeeze=False).flat, drawings, strict=False):
         place.imshow(grey, cmap='gray')
         # Where nothing is looked at the image stays as it is.

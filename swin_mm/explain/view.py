@@ -17,7 +17,7 @@ Point = tuple[float, float]
 class View(NamedTuple):
     """An image before and after its way to the backbone.
 
-    ``pixels``: uint8 (height, width, channels), as read. ``inputs`` ``(1, channels, H, W)``: resized, normalised and
+    ``pixels``: uint8 (height, width, 3) in RGB, to draw on. ``inputs`` ``(1, channels, H, W)``: resized, normalised and
     padded. ``samples``: the data sample that goes with it. ``size``: (height, width) of the image inside ``inputs``.
     """
 
@@ -60,4 +60,6 @@ def see(predictor: Detector | Segmentor, image: Image) -> View:
     with torch.no_grad():
         data = predictor.model.data_preprocessor(packed, False)
     samples = data['data_samples']
-    return View(prepared.pixels, data['inputs'], samples, tuple(samples[0].metainfo['img_shape'][:2]))
+    return View(
+        predictor.reader.to_rgb(prepared.pixels), data['inputs'], samples, tuple(samples[0].metainfo['img_shape'][:2])
+    )
