@@ -3,7 +3,7 @@
     python tools/train.py configs/dino_swin_t.py                       # 8 GPUs x 2 images: tools/dist_train.sh ... 8
     python tools/test.py configs/dino_swin_t.py CHECKPOINT
 
-Expected: not known; mmdet publishes no number for DINO on Swin-T. 48M parameters.
+Expected: not known; mmdet publishes no number for DINO on Swin-T. 48M parameters, counted.
 From: mmdet's recipe (dino-4scale_r50_8xb2-12e_coco, for ResNet-50), with the drop path of its Swin-L; not run here.
 """
 

@@ -3,7 +3,7 @@
     python tools/train.py configs/htc_swin_b.py                        # 8 GPUs x 2 images: tools/dist_train.sh ... 8
     python tools/test.py configs/htc_swin_b.py CHECKPOINT
 
-Expected: not known; 140M parameters. The paper's HTC++ has box AP 56.4, mask AP 49.1 on val2017 with 160M parameters.
+Expected: not known; 140M parameters, counted. The paper's HTC++ has box AP 56.4, mask AP 49.1 on val2017 with 160M.
 From: the paper (arXiv 2103.14030, table 2c, A2.2), which has no configuration; not run here. Stated there: weights of
 ImageNet-22K, short sides of 400 to 1400 pixels and long ones of 1600 at most, 72 epochs with steps at 63 and 69, drop
 path 0.2, Soft-NMS. Stated there and not here: InstaBoost, and one more layer of global attention behind the last stage.

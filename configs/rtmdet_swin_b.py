@@ -3,7 +3,7 @@
     python tools/train.py configs/rtmdet_swin_b.py                     # 4 GPUs x 32 images: tools/dist_train.sh ... 4
     python tools/test.py configs/rtmdet_swin_b.py CHECKPOINT
 
-Expected: box AP 52.4; on val2017, in pictures of 640x640.
+Expected: box AP 52.4; on val2017, in pictures of 640x640. 113M parameters, counted: mmdet states none.
 From: mmdet's model zoo (rtmdet_l_swin_b_4xb32-100e_coco); not reproduced here. Its backbone keeps no activations of
 blocks (`with_cp`), which computes them twice and saves memory.
 """

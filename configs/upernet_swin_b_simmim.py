@@ -2,7 +2,8 @@
 
     python tools/train.py configs/upernet_swin_b_simmim.py
 
-Expected: not known; no number for these weights is known here.
+Expected: not known; no number for these weights is known here. 121M parameters, 1188 GFLOPs, as the official
+repository states for this model.
 From: our choice of settings (the official recipe upernet_swin_b, with SimMIM's weights and its decay of the rate from
 layer to layer); not run here. What SimMIM publishes, and where the weights are: see mask_rcnn_swin_b_simmim.py.
 """
