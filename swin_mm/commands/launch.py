@@ -88,8 +88,10 @@ def build_runner(cfg: Config, **hooks: str) -> Runner:
     if without_gpus and cfg.launcher == 'pytorch':
         _use_gloo(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if without_gpus and isinstance(runner.model, nn.Module):  # FlexibleRunner builds its model later
-        runner.model = revert_sync_batchnorm(runner.model)
+    if without_gpus:
+        # FlexibleRunner would build its model later.
+        model = runner.model if isinstance(runner.model, nn.Module) else runner.strategy.build_model(runner.model)
+        runner.model = revert_sync_batchnorm(model)
     return runner
 
 
@@ -98,12 +100,13 @@ def _use_gloo(cfg: Config) -> None:
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        ),
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        cfg.setdefault('model_wrapper_cfg', wrapper)
+    elif type_name(cfg.setdefault('strategy', dict(type='DDPStrategy'))) == 'DDPStrategy':
+        cfg.strategy.setdefault('model_wrapper', wrapper)

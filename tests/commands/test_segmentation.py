@@ -73,6 +73,24 @@ def test_norms_of_several_processes_stay_synchronised_on_gpus_only(monkeypatch, 
     assert any(found) == synchronised
 
 
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason='PyTorch was built without gloo')
+def test_flexible_runner_trains_under_a_launcher_without_gpus(run, tmp_path, monkeypatch):
+    """mmengine gives its wrapper the number of a GPU, and leaves synchronised norms as they are."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    torch.distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
+    try:
+        run(
+            'train',
+            '--launcher',
+            'pytorch',
+            options=['runner_type=FlexibleRunner', 'val_cfg=None', 'val_dataloader=None', 'val_evaluator=None'],
+        )
+    finally:
+        torch.distributed.destroy_process_group()
+    loaded = torch.load(tmp_path / 'iter_2.pth', weights_only=True)
+    assert {int(state['step']) for state in loaded['optimizer']['state'].values()} == {2}
+
+
 def test_evaluates_and_writes_predictions_and_pictures(run, tiny, labels_of, tmp_path):
     metrics = run('test', '--out', str(tmp_path / 'out'), '--show-dir', 'drawn')
     assert {'mIoU', 'mAcc', 'aAcc'} <= metrics.keys()
