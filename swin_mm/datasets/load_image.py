@@ -74,4 +74,5 @@ class LoadImage(LoadImageFromFile):
             )
 
     def __repr__(self) -> str:
-        return f'{super().__repr__()[:-1]}, max_broken={self.max_broken}, min_broken={self.min_broken})'
+        settings = f'loader={self.loader}, max_broken={self.max_broken}, min_broken={self.min_broken}'
+        return f'{super().__repr__()[:-1]}, {settings})'

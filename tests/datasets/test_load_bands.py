@@ -188,6 +188,15 @@ def test_arguments_are_checked(arguments, words):
         LoadBands(**arguments)
 
 
+def test_files_behind_a_storage_backend_are_not_looked_for_on_the_disk(tmp_path):
+    """`CheckedImages` asks the steps for their backend."""
+    loader = dict(type='swin_mm.LoadBands', bands=(0,), backend_args=dict(backend='local'))
+    step = TRANSFORMS.build(dict(type='swin_mm.LoadImage', loader=loader))
+    assert step.backend_args == dict(backend='local')
+    (tmp_path / 'image').write_bytes(npy(WIDE))
+    assert step(dict(img_path=str(tmp_path / 'image')))['img'].shape == (32, 40, 1)
+
+
 def test_broken_files_are_left_out_of_a_training_as_others_are(tmp_path):
     loader = dict(type='swin_mm.LoadBands', bands=(0, 3))
     step = TRANSFORMS.build(dict(type='swin_mm.LoadImage', loader=loader, max_broken=0.5, min_broken=1))
@@ -197,6 +206,7 @@ def test_broken_files_are_left_out_of_a_training_as_others_are(tmp_path):
     assert step(dict(img_path=str(tmp_path / 'bad'))) is None
     with pytest.raises(RunError, match=r'/bad\. That is 2 of 3 reads'):
         step(dict(img_path=str(tmp_path / 'bad')))
+    assert 'loader=LoadBands(bands=(0, 3), value_range=None), max_broken=0.5' in repr(step)
     with pytest.raises(ValueError, match=r"left out beside a loader, got \{'color_type': 'grayscale'\}"):
         TRANSFORMS.build(dict(type='swin_mm.LoadImage', loader=loader, color_type='grayscale'))
 
