@@ -19,10 +19,10 @@ from .measuring import PeakMemory, exponent, measure, milliseconds, shape_text
 from .peers import WINDOW, Conditions, Peer
 
 KINDS: dict[str, type[SelfAttention]] = {'window': WindowAttention, 'global': GlobalAttention}
-SIDES = (112, 168, 224, 280, 336, 448, 672)  # pixels: at a stride of 4 these maps are whole windows
+SIDES = (112, 168, 224, 280, 336, 448, 672, 896, 1120, 1344)  # pixels: at a stride of 4 these maps are whole windows
 MOST_GLOBAL = 336  # pixels; scores of the three heads take 0.6 GB there
 WIDTH, HEADS, STRIDE = 96, 3, 4  # of the first stage of Swin-T
-FITTED_FROM = 168 * 168 // STRIDE**2  # tokens; on smaller maps a fixed cost shows
+FITTED_FROM = 10**8  # bytes that a layer needs; below that a fixed cost and the caches of the processor show
 
 
 def growth(batch: int, conditions: Conditions) -> dict[str, Any]:
@@ -41,9 +41,7 @@ def growth(batch: int, conditions: Conditions) -> dict[str, Any]:
         with PeakMemory() as memory:
             runs[key][1]()
         points[key] |= entry | dict(memory=memory.peak)
-    return dict(fitted_from=FITTED_FROM) | {
-        kind: _fitted([point for (name, _), point in points.items() if name == kind]) for kind in KINDS
-    }
+    return {kind: _fitted([point for (name, _), point in points.items() if name == kind]) for kind in KINDS}
 
 
 def _count(layer: SelfAttention, x: Tensor) -> int:
@@ -54,10 +52,11 @@ def _count(layer: SelfAttention, x: Tensor) -> int:
 
 
 def _fitted(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Gives the points of a kind with the exponents of time and memory in tokens."""
+    """Gives the points of a kind, the exponents of time and memory in tokens, and how many tokens these start at."""
     tokens = [point['tokens'] for point in points]
-    slopes = {cost: exponent(tokens, [point[cost] for point in points], FITTED_FROM) for cost in ('median', 'memory')}
-    return dict(points=points, exponents=slopes)
+    start = min(point['tokens'] for point in points if point['memory'] >= FITTED_FROM)
+    slopes = {cost: exponent(tokens, [point[cost] for point in points], start) for cost in ('median', 'memory')}
+    return dict(points=points, fitted_from=start, exponents=slopes)
 
 
 def costs_of_stages(arch: str, shape: tuple[int, int]) -> dict[str, list[Attention]]:
@@ -92,7 +91,6 @@ def growth_table(result: dict[str, Any]) -> str:
         lines.append(line)
     for kind in KINDS:
         time, memory = (result[kind]['exponents'][cost] for cost in ('median', 'memory'))
-        lines.append(
-            f'{kind}: time ~ tokens ** {time:.2f}, memory ~ tokens ** {memory:.2f}, from {result["fitted_from"]:,} up'
-        )
+        start = f'from {result[kind]["fitted_from"]:,} tokens up'
+        lines.append(f'{kind}: time ~ tokens ** {time:.2f}, memory ~ tokens ** {memory:.2f}, {start}')
     return '\n'.join(lines)

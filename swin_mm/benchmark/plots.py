@@ -31,7 +31,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def _plot_comparison(axes: Any, results: Sequence[dict[str, Any]]) -> None:
     groups = {shape_text(result['shape']): result['implementations'] for result in results}
-    _draw_bars(axes, groups, 1e3)
+    _draw_bars(axes, groups)
     axes.set_ylabel('median time, ms, with the middle half')
     axes.legend(title=f'n x: speed over {results[0]["reference"]}')
 
@@ -48,11 +48,12 @@ def _plot_scaling(axes: Any, scaling: dict[str, Any]) -> None:
 def _plot_ablations(panels: Any, result: dict[str, Any]) -> None:
     stages = {f'stage {i}': entries for i, entries in enumerate(result['stages'], 1)}
     for axes, groups in zip(panels, (stages, result['archs']), strict=True):
-        _draw_bars(axes, groups, 1e3)
-        axes.set_yscale('log')
-    panels[0].set_ylabel('attention of a stage, median ms, with the middle half')
-    panels[1].set_ylabel('whole backbone, median ms, with the middle half')
-    panels[0].legend(title=f'n x: speed over {result["reference"]}', fontsize='x-small')
+        _draw_bars(axes, groups, rotation=90)
+    panels[0].set_ylabel('attention of a stage, ms')
+    panels[1].set_ylabel('whole backbone, ms')
+    handles, labels = panels[0].get_legend_handles_labels()
+    title = f'medians with the middle half; n x: speed over {result["reference"]}'
+    panels[0].figure.legend(handles, labels, title=title, loc='outside lower center', ncols=3)
 
 
 def _plot_complexity(panels: Any, result: dict[str, Any]) -> None:
@@ -62,14 +63,14 @@ def _plot_complexity(panels: Any, result: dict[str, Any]) -> None:
         for kind in KINDS:
             points, slope = result[kind]['points'], result[kind]['exponents'][cost]
             tokens, costs = [point['tokens'] for point in points], [point[cost] * factor for point in points]
-            _draw_growth(axes, tokens, costs, slope, result['fitted_from'], kind, 'tokens')
+            _draw_growth(axes, tokens, costs, slope, result[kind]['fitted_from'], kind, 'tokens')
         axes.set_xlabel('tokens of the map')
         axes.set_ylabel(f'attention layer: {label}')
         axes.legend()
 
 
-def _draw_bars(axes: Any, groups: dict[str, dict[str, dict[str, Any]]], factor: float) -> None:
-    """Draws a bar for each entry of each group: its median, times ``factor``, with quartiles and speed."""
+def _draw_bars(axes: Any, groups: dict[str, dict[str, dict[str, Any]]], rotation: int = 0) -> None:
+    """Draws a bar for each entry of each group: its median in ms, with quartiles, and its speed at that angle."""
     names = list(next(iter(groups.values())))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
@@ -77,9 +78,12 @@ def _draw_bars(axes: Any, groups: dict[str, dict[str, dict[str, Any]]], factor: 
         places = [place + (i - (len(names) - 1) / 2) * width for place in range(len(entries))]
         medians = np.array([entry['median'] for entry in entries])
         quartiles = np.array([entry['quartiles'] for entry in entries]).T
-        errors = np.abs(quartiles - medians) * factor
-        bars = axes.bar(places, medians * factor, width, yerr=errors, label=name, capsize=2)
-        axes.bar_label(bars, [f'{entry["speed"]:.2f}x' for entry in entries], fontsize='x-small')
+        errors = np.abs(quartiles - medians) * 1e3
+        bars = axes.bar(places, medians * 1e3, width, yerr=errors, label=name, capsize=2)
+        axes.bar_label(
+            bars, [f'{entry["speed"]:.2f}x' for entry in entries], fontsize='x-small', rotation=rotation, padding=2
+        )
+    axes.margins(y=0.15)
     axes.set_xticks(range(len(groups)), groups)
 
 

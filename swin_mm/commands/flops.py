@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Cost]:
     for name, cost in costs.items():
         print(f'{name:16}{cost.parameters:14,}{cost.multiply_adds / 1e9:14.2f} G')
     print('Multiply-adds are what the official tables call FLOPs.')
-    if isinstance(model.backbone, SwinTransformer):
+    if isinstance(model.backbone, SwinTransformer) and model.backbone.arguments.attention == 'window':
         _print_attention(window_attention(model.backbone, shape), costs)
     return costs
 

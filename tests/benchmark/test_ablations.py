@@ -73,7 +73,7 @@ def test_a_stage_is_its_attention_layers_on_maps_of_its_size():
 def test_complexity_grows_as_the_formulas_say(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(complexity, 'SIDES', (28, 56, 112, 168))
     monkeypatch.setattr(complexity, 'MOST_GLOBAL', 112)
-    monkeypatch.setattr(complexity, 'FITTED_FROM', 196)
+    monkeypatch.setattr(complexity, 'FITTED_FROM', 10**6)  # bytes: 784 tokens in windows, and 196 all together
     plot = tmp_path / 'run.png'
     result = benchmark.main([*QUICK, '--complexity', '--plot', str(plot)])['complexity']
     assert plot.read_bytes().startswith(b'\x89PNG')
@@ -83,12 +83,17 @@ def test_complexity_grows_as_the_formulas_say(monkeypatch, tmp_path, capsys):
         for point in result[kind]['points']:
             n = point['tokens']
             assert point['counted'] == 4 * n * 96**2 + 2 * factor(n) * n * 96
+    for kind, start in (('window', 784), ('global', 196)):
+        fitted = [point for point in result[kind]['points'] if point['tokens'] >= start]
+        (p, t), (q, u) = ((point['tokens'], point['median']) for point in fitted)
+        assert result[kind]['fitted_from'] == start
+        assert result[kind]['exponents']['median'] == pytest.approx(np.log(u / t) / np.log(q / p))
     assert result['window']['exponents']['memory'] == pytest.approx(1, abs=0.01)
     assert 1.6 < result['global']['exponents']['memory'] < 2
     assert result['global']['points'][2]['memory'] > 2 * 4 * 3 * 784**2  # scores of three heads, twice
     text = capsys.readouterr().out
     assert '       7 x 7       0.239 G       0.239 G       0.239 G       0.239 G' in text
-    assert f'memory ~ tokens ** {result["global"]["exponents"]["memory"]:.2f}, from 196 up' in text
+    assert f'memory ~ tokens ** {result["global"]["exponents"]["memory"]:.2f}, from 196 tokens up' in text
 
 
 def test_the_attention_of_stages_costs_what_the_equations_say():

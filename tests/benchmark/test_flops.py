@@ -188,6 +188,16 @@ def test_v2_has_a_window_for_each_stage_and_pays_for_its_position_bias():
         assert stage.counted - stage.window_formula == depth * offsets * 512 * (2 + heads)
 
 
+@pytest.mark.parametrize(('attention', 'told'), [('window', True), ('global', False)])
+def test_the_formulas_are_told_of_windows_alone(main, tmp_path, capsys, attention, told):
+    widths = [WIDTH * 2**i for i in range(4)]
+    backbone = f'embed_dims={WIDTH}, depths={DEPTHS}, num_heads=(1, 2, 3, 4), position="none", attention={attention!r}'
+    heads = f'decode_head=dict(in_channels={widths}, channels=8), auxiliary_head=dict(in_channels={widths[2]})'
+    config = write_config(tmp_path, 'upernet_swin_t', f'dict(backbone=dict(arch=None, {backbone}), {heads})')
+    main([config, '--shape', '64', '64'])
+    assert ('Attention of each stage' in capsys.readouterr().out) == told
+
+
 def test_a_counter_blind_to_fused_attention_misses_the_products(main, tmp_path, capsys):
     """mmengine's, in a real run of the fused kernel; that of the reference it sees in full."""
     arguments = dict(embed_dims=96, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 4))
