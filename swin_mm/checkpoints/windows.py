@@ -15,10 +15,12 @@ def window_of(name: str, value: Tensor) -> Window | None:
 
     A relative position bias table says it if the window is square, V2's ``relative_coords_table`` for any.
     """
-    if name.endswith(COORDINATES) and value.ndim == 4:
+    if name.endswith(COORDINATES) and value.ndim == 4 and value.shape[::3] == (1, 2):
         return (value.shape[1] + 1) // 2, (value.shape[2] + 1) // 2
-    side = isqrt(value.shape[0]) if name.endswith('.relative_position_bias_table') else 0
-    return ((side + 1) // 2,) * 2 if side % 2 and side * side == value.shape[0] else None
+    if name.endswith('.relative_position_bias_table') and value.ndim == 2:
+        side = isqrt(value.shape[0])
+        return ((side + 1) // 2,) * 2 if side % 2 and side * side == value.shape[0] else None
+    return None
 
 
 def units_of(state: Mapping[str, Tensor]) -> dict[int, Window]:

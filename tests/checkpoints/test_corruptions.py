@@ -4,13 +4,13 @@ import random
 
 import pytest
 import torch
-from libraries import SMALL
+from libraries import SMALL, coordinates_v2
 from torch import Tensor
 
-from swin_mm import SwinTransformer
-from swin_mm.checkpoints import DIALECTS, from_official
+from swin_mm import SwinTransformer, SwinTransformerV2
+from swin_mm.checkpoints import DIALECTS, DIALECTS_V2, from_official
 
-CASES = 500
+CASES = 350
 
 
 def dropped(state, rng):
@@ -65,7 +65,7 @@ def truncated(state, rng):
 
 
 def mixed(state, rng):
-    """A key of another file in it."""
+    """A key of another file in it, of V1 for either version."""
     other = rng.choice([name for name in DIALECTS if name != 'timm'])
     foreign = from_official(SwinTransformer(**SMALL).state_dict(), other) if other != 'torchvision' else {}
     foreign |= {'conv1.weight': torch.ones(4, 3, 7, 7), 'model': torch.ones(2), 'backbone': torch.ones(1)}
@@ -83,18 +83,17 @@ CORRUPTIONS = [dropped, renamed, reshaped, reordered, truncated, mixed, non_tens
 NAMED = ['Missing key', 'Unexpected key', 'checkpoint', 'must be', 'must hold', 'must have', 'is adapted']
 
 
-@pytest.fixture(scope='module')
-def truth(make_swin) -> dict[str, Tensor]:
-    return make_swin(seed=1).state_dict()
-
-
 @pytest.mark.parametrize('strict', [True, False], ids=['strict', 'lenient'])
-def test_corruptions_end_in_right_weights_or_an_error(truth, strict, monkeypatch):
+@pytest.mark.parametrize(('network', 'table'), [(SwinTransformer, DIALECTS), (SwinTransformerV2, DIALECTS_V2)])
+def test_corruptions_end_in_right_weights_or_an_error(network, table, strict, monkeypatch):
     tables = []
     monkeypatch.setattr('swin_mm.checkpoints.load.print_log', lambda text, *_: tables.append(text))
-    plain = {key: value for key, value in truth.items() if key[:4] != 'norm'}
-    sources = {name: from_official(truth if d.map_norm else plain, name) for name, d in DIALECTS.items()}
-    net = SwinTransformer(**SMALL)
+    net = network(**SMALL)
+    truth = {key: torch.randn_like(value) for key, value in net.state_dict().items()}
+    derived = {key.replace('logit_scale', 'relative_coords_table'): coordinates_v2(8, 8) for key in truth}
+    whole = truth | {key: value for key, value in derived.items() if key not in truth}
+    plain = {key: value for key, value in whole.items() if key[:4] != 'norm'}
+    sources = {name: from_official(whole if d.map_norm else plain, name) for name, d in table.items()}
     rng, ends = random.Random(0), {'right': 0, 'said': 0, 'refused': 0}
     for case in range(CASES):
         dialect, corrupt = rng.choice(list(sources)), CORRUPTIONS[case % len(CORRUPTIONS)]
@@ -113,7 +112,7 @@ def test_corruptions_end_in_right_weights_or_an_error(truth, strict, monkeypatch
             assert any(word in refused for word in NAMED), (case, corrupt.__name__, dialect, refused)
             ends['refused'] += 1
             continue
-        wrong = wrong_weights(net, truth, normed=DIALECTS[dialect].map_norm is not None)
+        wrong = wrong_weights(net, truth, normed=table[dialect].map_norm is not None)
         assert not (wrong and strict), (case, corrupt.__name__, dialect, wrong)
         for key in wrong:  # what was not loaded stands in the table
             assert tables, (case, corrupt.__name__, dialect, wrong)

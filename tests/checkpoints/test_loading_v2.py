@@ -160,6 +160,15 @@ def test_units_are_read_out_of_coordinates(dtype, unit):
     assert units_of({key: table.to('meta')}) == {}
 
 
+@pytest.mark.parametrize('damage', [torch.zeros(()), torch.zeros(2, 13), coordinates_v2(7, 7)[..., :1]], ids=str)
+def test_damaged_coordinates_tell_nothing_and_cost_no_weights(own, log, damage):
+    tables = {key.replace('logit_scale', 'relative_coords_table'): damage for key in own if 'logit_scale' in key}
+    assert equal(loaded(own | tables, **SMALL), own)
+    assert '8 x derived buffer' in log[0]
+    assert 'UNIT' not in log[0]
+    assert not [key for key in from_official(own | tables, 'mmpretrain') if key.endswith('index')]
+
+
 def test_weights_for_rgb_load_into_other_channels(own):
     net = loaded(in_dialect(own, 'timm'), **SMALL, in_channels=4, first_conv='average')
     want = adapt_channels(own['patch_embed.proj.weight'], 4, 'average')
@@ -170,6 +179,33 @@ def test_weights_for_rgb_load_into_other_channels(own):
 def test_maps_that_are_not_returned_are_left_out(own, dialect):
     net = loaded(in_dialect(own, dialect), **SMALL, out_indices=(1, 2))
     assert equal(net, without_norms(own))
+
+
+FIVE = dict(SMALL, depths=(2, 2, 2, 2, 1), num_heads=(1, 2, 2, 4, 4), out_indices=(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize('dialect', DIALECTS_V2)
+def test_five_stages_start_from_a_file_of_four(own, log, dialect):
+    shared = without_norms(own)
+    net = SwinTransformerV2(**FIVE)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    net.load_state_dict(from_official(shared | {'norm.weight': torch.ones(64)}, dialect), strict=False)
+    after = net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in shared.items())
+    deeper = [key for key in after if key.startswith(('layers.4.', 'layers.3.downsample.'))]
+    assert all(torch.equal(after[key], before[key]) for key in deeper)
+    assert 'FRESH, deeper stages' in log[-1]
+    assert 'MISSING' not in log[-1]
+
+
+@pytest.mark.parametrize('stages', [1, 2, 3, 5])
+@pytest.mark.parametrize('dialect', DIALECTS_V2)
+def test_any_number_of_stages_comes_back_from_every_dialect(dialect, stages):
+    numbers = dict(depths=(1, 2, 1, 1, 1)[:stages], num_heads=(1, 2, 2, 4, 4)[:stages], out_indices=(stages - 1,))
+    state = without_norms(SwinTransformerV2(**{**SMALL, **numbers}).state_dict())
+    back = to_official(from_official(state, dialect))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], value) for key, value in state.items())
 
 
 @pytest.mark.parametrize('strict', [True, False])
