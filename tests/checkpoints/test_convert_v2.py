@@ -152,6 +152,21 @@ def test_files_of_hugging_face(name, tmp_path):
     assert same(back, {key: value for key, value in file.items() if key not in decoder}) or name.endswith('Modeling')
 
 
+def test_classifiers_of_hugging_face_stand_beside_their_head():
+    """The names of ``Swinv2ForImageClassification``."""
+    there = from_official(to_official(microsoft_v2(**SMALL)), 'hf')
+    assert {key.split('.')[0] for key in there} == {'swinv2', 'classifier'}
+    assert {'swinv2.layernorm.weight', 'swinv2.embeddings.norm.weight', 'classifier.bias'} <= there.keys()
+    attention = 'swinv2.encoder.layers.1.blocks.0.attention.'
+    assert {key.removeprefix(attention) for key in there if key.startswith(attention)} == {
+        'self.logit_scale',
+        *(f'self.continuous_position_bias_mlp.{name}' for name in ('0.weight', '0.bias', '2.weight')),
+        *(f'self.{name}.weight' for name in ('query', 'key', 'value')),
+        *(f'self.{name}.bias' for name in ('query', 'value')),
+        *(f'output.dense.{kind}' for kind in ('weight', 'bias')),
+    }
+
+
 PREFIXES = ['', 'module.', 'backbone.', 'module.backbone.', 'backbone.bottom_up.', 'swinv2.', 'backbone.swinv2.']
 
 
@@ -174,6 +189,15 @@ def test_two_dialects_at_once_are_refused(one, other):
     mixed = {**from_official(official, one), **from_official(official, other)}
     with pytest.raises(CheckpointError, match=r'several dialects at once|several backbones'):
         recognise(mixed)
+
+
+def test_norms_of_maps_are_of_official_and_openmmlabs_backbones_alone():
+    """transformers has them in its V1 backbone only."""
+    official = backbone() | {'norm0.weight': torch.ones(8)}
+    for dialect in ('timm', 'torchvision', 'hf'):
+        with pytest.raises(CheckpointError, match=rf'{dialect} has no norms of maps: leave out norm0\.weight'):
+            from_official(official, dialect)
+    assert 'norm0.weight' in from_official(official, 'mmpretrain')
 
 
 def test_a_dialect_without_v2_is_named():

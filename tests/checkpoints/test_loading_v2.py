@@ -1,5 +1,7 @@
 """Every way to load weights takes V2 in every dialect, with the same report; V1 and V2 refuse each other's files."""
 
+import logging
+
 import pytest
 import torch
 from libraries import LIBRARIES_V2, SMALL, coordinates_v2, deviations, microsoft_v2, random_net
@@ -18,9 +20,13 @@ from swin_mm.errors import CheckpointError
 
 @pytest.fixture
 def log(monkeypatch) -> list[str]:
-    """What the backbone has logged."""
+    """What the backbone has logged, warnings marked."""
     lines = []
-    monkeypatch.setattr('swin_mm.checkpoints.load.print_log', lambda text, *_: lines.append(text))
+
+    def keep(text, logger, level):
+        lines.append(f'WARNING {text}' if level == logging.WARNING else text)
+
+    monkeypatch.setattr('swin_mm.checkpoints.load.print_log', keep)
     return lines
 
 
@@ -138,10 +144,11 @@ def test_offsets_that_count_in_another_unit_are_reported(log, dialect):
     windows = dict(window_size=[24, 24, 24, 12])
     loaded(file, **SMALL, **windows, pretrained_window_sizes=[12, 12, 12, 6])
     loaded(file, **SMALL, pretrained_window_sizes=[12, 12, 12, 6])
-    assert not any('UNIT' in table for table in log)
+    assert not any('UNIT' in table or 'WARNING' in table for table in log)
     loaded(file, **SMALL, **windows)
     row = 'stage 0: (12, 12) for (24, 24), stage 1: (12, 12) for (24, 24), stage 2: (12, 12) for (24, 24), '
     row += 'stage 3: (6, 6) for (12, 12); set pretrained_window_sizes to the first'
+    assert log[-1].startswith('WARNING Checkpoint of a Swin backbone (V2')
     assert f'OTHER OFFSET UNIT     {row}' in log[-1]
     loaded(file, **SMALL, window_size=8, pretrained_window_sizes=[12, 12, 12, 8])
     assert 'OTHER OFFSET UNIT     stage 3: (6, 6) for (8, 8); set' in log[-1]
