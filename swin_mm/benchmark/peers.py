@@ -10,16 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbone import SwinTransformer
+from ..backbone import SwinTransformer, SwinTransformerV2
 from ..backbone.arguments import ARCHS
 from ..checkpoints import from_official
+from ..checkpoints.dialects import DERIVED
 from ..errors import PreflightError
 
 Shape = tuple[int, int]  # (height, width) in pixels
 Repetition = Callable[[], Any]
 
 ROUNDS = {'cpu': 10, 'cuda': 50}
-WINDOW = 7
+NETWORKS = {1: SwinTransformer, 2: SwinTransformerV2}
+WINDOWS = {1: 7, 2: 8}
 DROP_PATH = 0.1  # every library's default
 
 
@@ -94,13 +96,16 @@ class Peer:
         return replace(self, net=cast(nn.Module, torch.compile(self.net, dynamic=False)))
 
 
-def backbones(arch: str, names: Sequence[str]) -> dict[str, Peer]:
-    """Builds the implementations of these names, keys of `IMPLEMENTATIONS`, on the CPU with equal random weights."""
-    numbers = dict(ARCHS[arch], drop_path_rate=DROP_PATH)
+def backbones(arch: str, names: Sequence[str], version: int = 1) -> dict[str, Peer]:
+    """Builds Swin Transformers of ``version`` 1 or 2, on the CPU with equal random weights.
+
+    ``names``: of the implementations, keys of ``IMPLEMENTATIONS[version]``.
+    """
+    numbers = dict(ARCHS[arch], window_size=WINDOWS[version], drop_path_rate=DROP_PATH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        weights = as_if_trained(SwinTransformer(**numbers)).state_dict()
-    return {name: IMPLEMENTATIONS[name](numbers, weights) for name in names}
+        weights = as_if_trained(NETWORKS[version](**numbers)).state_dict()
+    return {name: IMPLEMENTATIONS[version][name](numbers, weights, version) for name in names}
 
 
 def as_if_trained(backbone: SwinTransformer) -> SwinTransformer:
@@ -119,13 +124,13 @@ def as_if_trained(backbone: SwinTransformer) -> SwinTransformer:
     return backbone
 
 
-def _swin_mm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
-    net = SwinTransformer(**numbers)
+def _swin_mm(numbers: dict[str, Any], weights: dict[str, Tensor], version: int) -> Peer:
+    net = NETWORKS[version](**numbers)
     net.load_state_dict(weights)
     return Peer(net)
 
 
-def _mmdet(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
+def _mmdet(numbers: dict[str, Any], weights: dict[str, Tensor], _: int) -> Peer:
     from mmdet.models.backbones import SwinTransformer as Stock
 
     net = Stock(**numbers)
@@ -142,18 +147,22 @@ class _TimmMaps(nn.Module):
         return self.net.forward_intermediates(_pad_to_patches(image), intermediates_only=True)
 
 
-def _timm(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
-    """Builds timm's for images of any size, with full windows and the fused attention that it calls experimental."""
+def _timm(numbers: dict[str, Any], weights: dict[str, Tensor], version: int) -> Peer:
+    """Builds timm's for images of any size, with full windows and the fused attention that it calls experimental.
+
+    Its V2 has no fused attention.
+    """
     from timm.layers import set_fused_attn
-    from timm.models.swin_transformer import SwinTransformer as Timm
+    from timm.models import swin_transformer, swin_transformer_v2
 
     set_fused_attn(True, experimental=True)  # as TIMM_FUSED_ATTN=2, but also if timm is imported already
     numbers = {'embed_dim' if key == 'embed_dims' else key: value for key, value in numbers.items()}
-    net = Timm(**numbers, num_classes=0, strict_img_size=False, always_partition=True)
+    network = {1: swin_transformer.SwinTransformer, 2: swin_transformer_v2.SwinTransformerV2}[version]
+    net = network(**numbers, num_classes=0, strict_img_size=False, always_partition=True)
     _load_without_norms(net, weights, 'timm')
 
     def caveat(shape: Shape) -> str:
-        if any(side % WINDOW for side in _map_sides(shape)):
+        if any(side % WINDOWS[version] for side in _map_sides(shape)):
             return f'it shifts before it pads, so its maps differ; {NO_NORMS}'
         return NO_NORMS
 
@@ -175,29 +184,36 @@ class _TorchvisionMaps(nn.Module):
         return maps
 
 
-def _torchvision(numbers: dict[str, Any], weights: dict[str, Tensor]) -> Peer:
-    from torchvision.models.swin_transformer import SwinTransformer as Torchvision
+def _torchvision(numbers: dict[str, Any], weights: dict[str, Tensor], version: int) -> Peer:
+    from torchvision.models import swin_transformer
 
-    net = Torchvision(
+    s = swin_transformer
+    kinds = {2: dict(block=s.SwinTransformerBlockV2, downsample_layer=s.PatchMergingV2)}
+    window = WINDOWS[version]
+    net = s.SwinTransformer(
         patch_size=[4, 4],
         embed_dim=numbers['embed_dims'],
         depths=list(numbers['depths']),
         num_heads=list(numbers['num_heads']),
-        window_size=[WINDOW, WINDOW],
+        window_size=[window, window],
         stochastic_depth_prob=numbers['drop_path_rate'],
         num_classes=1,
+        **kinds.get(version, {}),
     )
     _load_without_norms(net, weights, 'torchvision')
 
     def caveat(shape: Shape) -> str:
-        if any(side <= WINDOW for side in _map_sides(shape)):
+        if any(side <= window for side in _map_sides(shape)):
             return f'it does not shift where one window covers the map, so its maps differ; {NO_NORMS}'
         return NO_NORMS
 
     return Peer(_TorchvisionMaps(net.features), normed=False, caveat=caveat)
 
 
-IMPLEMENTATIONS = {'swin_mm': _swin_mm, 'mmdet': _mmdet, 'timm': _timm, 'torchvision': _torchvision}
+IMPLEMENTATIONS: dict[int, dict[str, Callable[[dict[str, Any], dict[str, Tensor], int], Peer]]] = {
+    1: {'swin_mm': _swin_mm, 'mmdet': _mmdet, 'timm': _timm, 'torchvision': _torchvision},
+    2: {'swin_mm': _swin_mm, 'timm': _timm, 'torchvision': _torchvision},
+}
 NO_NORMS = 'its maps have no norms, these are applied for the difference only and not timed'
 
 
@@ -205,7 +221,7 @@ def _load_without_norms(net: nn.Module, weights: dict[str, Tensor], dialect: str
     """Loads ``weights`` without output norms; raises PreflightError if ``net`` lacks or needs any other weights."""
     inner = {key: value for key, value in weights.items() if not key.startswith('norm')}
     missing, unexpected = net.load_state_dict(from_official(inner, dialect), strict=False)
-    others = [key for key in missing if not key.startswith(('norm.', 'head.'))]
+    others = [key for key in missing if not key.startswith(('norm.', 'head.')) and not key.endswith(DERIVED)]
     if unexpected or others:
         raise PreflightError(f'{dialect} must take our weights, got {others} missing and {unexpected} unexpected')
 

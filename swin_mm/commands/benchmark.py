@@ -4,6 +4,7 @@
     swin-mm benchmark --device cuda --dtype bf16 --batch 8 --compile --out swin.json --plot swin.png
     swin-mm benchmark --mode train --model mask_rcnn_swin_t
     swin-mm benchmark --recipe mask_rcnn_swin_t --shape 800x1333
+    swin-mm benchmark --v2 --shape 512x512 --threads 1
     swin-mm benchmark --scaling
     swin-mm benchmark --ablations --shape 224x224
     swin-mm benchmark --complexity
@@ -106,8 +107,9 @@ def _measure(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description='Time the Swin backbone beside other libraries')
     add = parser.add_argument
-    add('--impl', nargs='+', choices=IMPLEMENTATIONS, help='implementations (default: all whose library is installed)')
+    add('--impl', nargs='+', choices=IMPLEMENTATIONS[1], help='default: all whose library is installed')
     add('--arch', choices=ARCHS, help='size of the backbone (default: tiny)')
+    add('--v2', action='store_true', help='time Swin Transformer V2, which mmdet does not have')
     add('--model', metavar='CONFIG', help='time this whole model, with our backbone and with that of its library')
     add('--recipe', metavar='CONFIG', help='time whole training steps of this recipe, with and without the preset fast')
     kind = parser.add_mutually_exclusive_group().add_argument
@@ -134,11 +136,11 @@ def _check(args: argparse.Namespace) -> tuple[Conditions, list[Shape]]:
         if value is not None and value < least:
             raise PreflightError(f'--{name} must be at least {least}, got {value}')
     decided = {
-        '--recipe': ('impl', 'arch', 'model', 'scaling', 'ablations', 'complexity', 'compile', 'dtype', 'mode'),
+        '--recipe': ('impl', 'arch', 'v2', 'model', 'scaling', 'ablations', 'complexity', 'compile', 'dtype', 'mode'),
         '--scaling': ('impl', 'shape', 'compile', 'model'),
-        '--ablations': ('impl', 'compile', 'model'),
-        '--complexity': ('impl', 'arch', 'shape', 'compile', 'model'),
-        '--model': ('impl', 'arch'),
+        '--ablations': ('impl', 'v2', 'compile', 'model'),
+        '--complexity': ('impl', 'arch', 'v2', 'shape', 'compile', 'model'),
+        '--model': ('impl', 'arch', 'v2'),
     }
     for flag, others in decided.items():
         for other in others:
@@ -204,7 +206,10 @@ def _peers(args: argparse.Namespace, config: Config | None) -> Mapping[str, Peer
         return {}
     if config:
         return whole_models(config)
-    names = list(dict.fromkeys(args.impl or IMPLEMENTATIONS))
+    version = 2 if args.v2 else 1
+    names = list(dict.fromkeys(args.impl or IMPLEMENTATIONS[version]))
+    if others := [name for name in names if name not in IMPLEMENTATIONS[version]]:
+        raise PreflightError(f'{others[0]} has no Swin Transformer V2: leave it out of --impl')
     if args.scaling:
         names = ['swin_mm']
     missing = [name for name in names if find_spec(name) is None]
@@ -212,7 +217,7 @@ def _peers(args: argparse.Namespace, config: Config | None) -> Mapping[str, Peer
         raise PreflightError(f'{missing[0]} is not installed: pip install {missing[0]}, or leave it out of --impl')
     for name in missing:
         print(f'{name} is not installed and left out')
-    return backbones(args.arch or 'tiny', [name for name in names if name not in missing])
+    return backbones(args.arch or 'tiny', [name for name in names if name not in missing], version)
 
 
 def _settings(
@@ -234,6 +239,6 @@ def _settings(
 def _heading(report: dict[str, Any]) -> str:
     m, s = report['machine'], report['settings']
     where = m['gpu'] or f'{m["cpu"]}, {m["threads"]} of {m["cores"]} cores'
-    what = s['recipe'] or s['model'] or f'Swin {s["arch"]}'
+    what = s['recipe'] or s['model'] or f'Swin {"V2 " if s["v2"] else ""}{s["arch"]}'
     loaded = textwrap.fill(', '.join(map(' '.join, report['versions'].items())), measuring.WIDTH)
     return f'{what}, batch {s["batch"]}, {s["dtype"]}, {s["mode"]}, {s["rounds"]} rounds\n{where}\n{loaded}'

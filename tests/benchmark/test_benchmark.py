@@ -88,6 +88,18 @@ def test_the_networks_are_equal_where_no_caveat_says_otherwise(benchmark, capsys
     assert 'timm: it shifts before it pads' in capsys.readouterr().out
 
 
+def test_v2_stands_beside_timms_and_torchvisions(benchmark, capsys):
+    pytest.importorskip('timm', reason='timm is an oracle: pip install timm')
+    report = benchmark.main([*QUICK, '--v2', '--shape', '512x512', '101x150'])
+    whole, ragged = (result['implementations'] for result in report['results'])
+    assert list(whole) == ['swin_mm', 'timm', 'torchvision']
+    for name in ('timm', 'torchvision'):
+        assert whole[name]['difference'] < 1e-5
+        assert 'maps differ' not in whole[name]['caveat']
+        assert 'maps differ' in ragged[name]['caveat']
+    assert capsys.readouterr().out.startswith('Swin V2 pico, batch 1')
+
+
 def test_timm_runs_its_fused_attention_with_full_windows(benchmark, peers):
     pytest.importorskip('timm', reason='timm is an oracle: pip install timm')
     net = peers.backbones('pico', ['timm'])['timm'].net
@@ -258,6 +270,8 @@ def test_a_library_that_is_not_there(benchmark, monkeypatch, capsys):
         (['--ablations', '--shape', '64x64', '32x32'], '--shape must be one size with --ablations, got 64x64 32x32'),
         (['--complexity', '--arch', 'tiny'], '--arch must be left out with --complexity'),
         (['--model', 'x.py', '--arch', 'tiny'], '--arch must be left out with --model'),
+        (['--model', 'x.py', '--v2'], '--v2 must be left out with --model'),
+        (['--v2', '--impl', 'swin_mm', 'mmdet'], 'mmdet has no Swin Transformer V2: leave it out of --impl'),
         (['--model', 'x.py'], 'config x.py was found neither'),
         (['--model', 'configs/upernet_swin_pico_shapes.py', '--mode', 'train'], '--batch must be at least 2'),
         (['--model', 'resnet.py'], 'a SwinTransformer as model.backbone, got default_scope=mmdet and backbone ResNet'),
