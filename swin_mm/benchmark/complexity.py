@@ -16,7 +16,7 @@ from ..backbone.attention import GlobalAttention, SelfAttention, WindowAttention
 from ..errors import megabytes
 from .flops import Attention, window_attention
 from .measuring import PeakMemory, exponent, measure, milliseconds, shape_text
-from .peers import WINDOW, Conditions, Peer
+from .peers import WINDOWS, Conditions, Peer
 
 KINDS: dict[str, type[SelfAttention]] = {'window': WindowAttention, 'global': GlobalAttention}
 SIDES = (112, 168, 224, 280, 336, 448, 672, 896, 1120, 1344)  # pixels: at a stride of 4 these maps are whole windows
@@ -33,7 +33,7 @@ def growth(batch: int, conditions: Conditions) -> dict[str, Any]:
     """
     runs, points = {}, {}
     for kind, side in ((kind, side) for kind in KINDS for side in SIDES if kind == 'window' or side <= MOST_GLOBAL):
-        layer = KINDS[kind](WIDTH, HEADS, (WINDOW, WINDOW), relative_bias=False, kernel='reference')
+        layer = KINDS[kind](WIDTH, HEADS, (WINDOWS[1],) * 2, relative_bias=False, kernel='reference')
         x = torch.randn(batch, side // STRIDE, side // STRIDE, WIDTH)
         points[kind, side] = dict(side=side, tokens=x[0, ..., 0].numel(), counted=_count(layer, x))
         runs[kind, side] = (layer, Peer(layer.to(conditions.device)).repetition(x.to(conditions.device), conditions))

@@ -10,12 +10,13 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
-from ..backbone import SwinTransformer
+from ..backbone import SwinTransformer, SwinTransformerV2
 from ..checkpoints import from_official
 from ..errors import PreflightError
 from ..recipes import SCOPES, type_name
 from .peers import Conditions, Peer, Repetition, as_if_trained
 
+NETWORKS = ('SwinTransformer', 'SwinTransformerV2')
 # The arguments that mmdet's and mmseg's classes take like ours. Sides and the MLP ratio they want as whole numbers.
 STOCK_ARGUMENTS = (
     'in_channels',
@@ -84,6 +85,8 @@ def whole_models(config: Config) -> dict[str, WholeModel]:
     from mmengine.model.utils import revert_sync_batchnorm
 
     net, scope = our_model(config), config.default_scope
+    if isinstance(net.backbone, SwinTransformerV2):
+        raise PreflightError(f'model.backbone must be a SwinTransformer: {scope} has no V2 to compare with')
     stock = copy.deepcopy(config.model)
     stock.backbone = ConfigDict(type=f'{scope}.SwinTransformer', **_stock_arguments(net.backbone))
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
@@ -102,7 +105,7 @@ def our_model(config: Config) -> BaseModel:
     from mmengine.model.utils import revert_sync_batchnorm
 
     scope, backbone = config.get('default_scope'), config.model.get('backbone') or {}
-    if scope not in SCOPES or type_name(backbone) != 'SwinTransformer':
+    if scope not in SCOPES or type_name(backbone) not in NETWORKS:
         raise PreflightError(
             'config must have default_scope mmdet or mmseg and a SwinTransformer as model.backbone, got '
             f'default_scope={scope} and backbone {backbone.get("type")}'
@@ -110,7 +113,7 @@ def our_model(config: Config) -> BaseModel:
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         ours = copy.deepcopy(config.model)
-        ours.backbone.type = 'swin_mm.SwinTransformer'
+        ours.backbone.type = f'swin_mm.{type_name(backbone)}'
         net = revert_sync_batchnorm(MODELS.build(ours))
         as_if_trained(net.backbone)
     return net

@@ -63,7 +63,7 @@ def test_a_step_is_the_recipe_s_own(recipe, decay):
     A first step of Adam is as long for a gradient that is nearly nothing, which rounding changes, as for any other.
     """
     cfg = small_config(recipe)
-    batch = _made_batch(cfg.default_scope, 2, (64, 64))
+    batch = _made_batch(cfg.default_scope, (2, 3, 64, 64))
     ours = our_model(cfg).double().train()
     plain = copy.deepcopy(ours)
     training = Training(ours, cfg)
@@ -94,7 +94,7 @@ def test_a_step_is_the_recipe_s_own(recipe, decay):
 def test_only_fast_steps_are_fast():
     """Steps in turns: each has its own settings of the process, its own order of bytes and its own precision."""
     cfg = small_config(RECIPES[1])
-    batch = _made_batch(cfg.default_scope, 2, (64, 64))
+    batch = _made_batch(cfg.default_scope, (2, 3, 64, 64))
     trainings, seen = _trainings(our_model(cfg), cfg, torch.device('cpu')), []
     for training in trainings.values():
         convolution = training.net.decode_head.fpn_bottleneck.conv
@@ -119,7 +119,7 @@ def test_only_fast_steps_are_fast():
 def test_both_draw_the_same_random_numbers():
     """Proposals are sampled: with others, the two would have other losses and other work."""
     cfg = small_config(RECIPES[0])
-    batch = _made_batch(cfg.default_scope, 2, (64, 64))
+    batch = _made_batch(cfg.default_scope, (2, 3, 64, 64))
     net = our_model(cfg)
     one, other = (Training(copy.deepcopy(net), cfg) for _ in range(2))
     for training in (one, other, one, other):
@@ -154,6 +154,16 @@ def test_what_cannot_be_timed_is_refused(argv, words, tmp_path, monkeypatch):
     )
     with pytest.raises(PreflightError, match=words):
         main(['--device', 'cpu', '--recipe', *argv])
+
+
+def test_v2_is_timed_and_has_no_model_of_its_library_to_be_compared_with(tmp_path):
+    config = tmp_path / 'v2.py'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/{RECIPES[0]}.py'\nmodel = dict(backbone=dict(type='swin_mm.SwinTransformerV2'))\n"
+    )
+    assert our_model(Config.fromfile(config)).backbone.__class__.__name__ == 'SwinTransformerV2'
+    with pytest.raises(PreflightError, match='model.backbone must be a SwinTransformer: mmdet has no V2'):
+        main(['--device', 'cpu', '--model', str(config)])
 
 
 @pytest.mark.gpu
