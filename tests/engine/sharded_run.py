@@ -76,6 +76,9 @@ def main(store: str, rank: str, folder: str) -> None:
     reference = make_runner(whole, 0)
     reference.train()
     assert len(FullyShardedDataParallel.fsdp_modules(reference.model)) == 5  # the blocks, and the rest
+    norms = [None, None]
+    dist.all_gather_object(norms, reference.optim_wrapper.message_hub.get_scalar('train/grad_norm').data[0].tolist())
+    assert norms[0] == norms[1], 'gradients are clipped by the norm of all parts, not by that of each'
     last = str(parts / 'interrupted.pth')
     interrupted(make_runner(parts, 0), 6, signal.SIGTERM if rank == '1' else None)
     interrupted(make_runner(parts, 1, last), 11, signal.SIGTERM if rank == '0' else None)

@@ -75,6 +75,7 @@ RECIPES = {'mask_rcnn': (DETECTOR, tiny_training), 'upernet': (SEGMENTOR, tiny_s
 MODES = {
     'ddp': [],
     'ddp of FlexibleRunner': ['runner_type=FlexibleRunner'],
+    'fsdp': ['presets=fsdp'],
 }
 
 
@@ -141,5 +142,7 @@ def test_two_processes_train_as_one(reference, mode):
     saved = f'iter_{SAVED}.pth'
     one = alone(folder, f'{two.name}_then_alone', '--resume', str(two / saved))
     assert_equal_losses(recorded_losses.read(one, 1), wanted, range(SAVED + 1, STEPS + 1))
+    if mode == 'fsdp':
+        return  # it keeps the optimizer's state by names, and goes on from no other
     two = together(folder, f'alone_then_{two.name}', '--resume', str(reference / saved), mode=MODES[mode])
     assert_equal_losses(recorded_losses.read(two, 2), wanted, range(SAVED + 1, STEPS + 1))
