@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .complexity import KINDS
+from .complexity import KINDS, STRIDE
 from .measuring import shape_text
 
 
@@ -64,6 +64,8 @@ def _plot_complexity(panels: Any, result: dict[str, Any]) -> None:
             points, slope = result[kind]['points'], result[kind]['exponents'][cost]
             tokens, costs = [point['tokens'] for point in points], [point[cost] * factor for point in points]
             _draw_growth(axes, tokens, costs, slope, result[kind]['fitted_from'], kind, 'tokens')
+        top = axes.secondary_xaxis('top', functions=(lambda n: STRIDE * n**0.5, lambda side: (side / STRIDE) ** 2))
+        top.set_xlabel('side of the image, pixels')
         axes.set_xlabel('tokens of the map')
         axes.set_ylabel(f'attention layer: {label}')
         axes.legend()
