@@ -237,6 +237,14 @@ def test_a_backbone_of_another_kind(make_swin, kind):
     torch.testing.assert_close([m[1:] for m in maps], list(row), rtol=1e-4, atol=1e-4)
 
 
+def test_a_trace_of_sliding_windows_is_refused():
+    """It would give maps of the example's number of rows."""
+    attention, x = SlidingAttention(8, 2, (3, 3)).eval(), torch.randn(1, 7, 5, 8)
+    with pytest.raises(ValueError, match="attention='sliding' cuts the example's map"):
+        torch.jit.trace(attention, x)
+    torch.testing.assert_close(torch.export.export(attention, (x,)).module()(x), attention(x))
+
+
 def test_arguments_of_a_kind_come_through_a_dict():
     net = SwinTransformer(
         **dict(embed_dims=8, depths=(1,), num_heads=(1,), out_indices=(0,), position='none'),

@@ -16,7 +16,7 @@ class SlidingAttention(SelfAttention):
     of window attention. Of the table only the middle is read, since offsets reach half a window. Nothing is shifted.
 
     Padding tokens beyond the border are attended to, as in windows: their q, k and v are the bias of the qkv layer.
-    Raises ValueError for an even window, which has no middle, and for a named kernel other than 'reference'.
+    Raises ValueError for an even window, which has no middle, a named kernel other than 'reference', and in a trace.
     """
 
     def __init__(self, dim: int, num_heads: int, window: tuple[int, int], *args: Any, **kwargs: Any):
@@ -26,6 +26,9 @@ class SlidingAttention(SelfAttention):
         self.require_no_kernel('sliding')
 
     def attend(self, qkv: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            rule = "attention='sliding' cuts the example's map into rows of tiles, and a trace would keep them"
+            raise ValueError(f'{rule}: use torch.export for one size of image')
         # A tile of the map, as large as a window, takes all keys that any of its tokens sees. So there are a few dense
         # products, of which less than a third is needed, and not a small one for each token. A row of tiles at a time
         # bounds the memory for copies of keys and for scores.
