@@ -1,7 +1,7 @@
-"""The arguments of `SwinTransformer` and `SwinTransformerV2`: names, defaults and rules."""
+"""The arguments of `SwinTransformer`: names, defaults and rules."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,7 +9,6 @@ from torch import nn
 
 from ..checkpoints import FIRST_CONV
 from .attention import KINDS, SelfAttention
-from .attention.window_v2 import WindowAttentionV2
 from .layers import BlockOptions
 
 # arXiv 2103.14030, section 3.3, and 2111.09883, section 3.5: width, blocks a stage, heads a stage.
@@ -107,7 +106,7 @@ class Arguments:
         for name in ('depths', 'num_heads', 'out_indices', 'strides'):
             object.__setattr__(self, name, _ints(name, getattr(self, name)))
         for name in ('patch_size', 'pretrain_img_size'):
-            object.__setattr__(self, name, _pair(name, getattr(self, name)))
+            object.__setattr__(self, name, pair(name, getattr(self, name)))
         self._settle_windows()
         self._check_numbers()
         self._check_stages()
@@ -115,10 +114,10 @@ class Arguments:
         strides = (self.patch_size[0], *[2] * (len(self.depths) - 1))
         square = (self.patch_size[0],) * 2 == self.patch_size
         rule = f'strides must be {strides}, with patch_size={self.patch_size}'
-        _require(not self.strides or (square and self.strides == strides), rule, self.strides)
+        require(not self.strides or (square and self.strides == strides), rule, self.strides)
 
     def _settle_windows(self) -> None:
-        object.__setattr__(self, 'window_size', _pair('window_size', self.window_size))
+        object.__setattr__(self, 'window_size', pair('window_size', self.window_size))
 
     @property
     def windows(self) -> tuple[tuple[int, int], ...]:
@@ -128,38 +127,38 @@ class Arguments:
     def _check_numbers(self) -> None:
         for name in ('in_channels', 'embed_dims'):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, f'{name} must be an int of at least 1', value)
+            require(isinstance(value, int) and value >= 1, f'{name} must be an int of at least 1', value)
         for name in ('drop_rate', 'attn_drop_rate', 'drop_path_rate'):
-            _require(0 <= getattr(self, name) < 1, f'{name} must be in [0, 1)', getattr(self, name))
-        _require(0 <= self.min_loaded <= 1, 'min_loaded must be in [0, 1]', self.min_loaded)
-        _require(self.first_conv in FIRST_CONV, f'first_conv must be one of {FIRST_CONV}', self.first_conv)
-        _require(self.embed_dims * self.mlp_ratio >= 1, 'mlp_ratio must leave the MLP a channel', self.mlp_ratio)
+            require(0 <= getattr(self, name) < 1, f'{name} must be in [0, 1)', getattr(self, name))
+        require(0 <= self.min_loaded <= 1, 'min_loaded must be in [0, 1]', self.min_loaded)
+        require(self.first_conv in FIRST_CONV, f'first_conv must be one of {FIRST_CONV}', self.first_conv)
+        require(self.embed_dims * self.mlp_ratio >= 1, 'mlp_ratio must leave the MLP a channel', self.mlp_ratio)
 
     def _check_stages(self) -> None:
         stages = len(self.depths)
         rule = 'depths and num_heads must have as many stages, one or more'
-        _require(stages == len(self.num_heads) >= 1, rule, self.depths, self.num_heads)
-        _require(min(self.depths) >= 1, 'depths must be at least 1 block a stage', self.depths)
+        require(stages == len(self.num_heads) >= 1, rule, self.depths, self.num_heads)
+        require(min(self.depths) >= 1, 'depths must be at least 1 block a stage', self.depths)
         for stage, heads in enumerate(self.num_heads):
             width = self.embed_dims * 2**stage
             rule = f'num_heads must divide the width of its stage (stage {stage} has width {width})'
-            _require(heads >= 1 and width % heads == 0, rule, self.num_heads)
+            require(heads >= 1 and width % heads == 0, rule, self.num_heads)
         ascending = tuple(sorted(set(self.out_indices) & set(range(stages))))
         rule = f'out_indices must be ascending stages from 0 to {stages - 1}, at least one'
-        _require(self.out_indices and self.out_indices == ascending, rule, self.out_indices)
+        require(self.out_indices and self.out_indices == ascending, rule, self.out_indices)
         rule = f'frozen_stages must be from -1 to {stages}'
-        _require(self.frozen_stages in range(-1, stages + 1), rule, self.frozen_stages)
+        require(self.frozen_stages in range(-1, stages + 1), rule, self.frozen_stages)
 
     def _check_positions(self) -> None:
-        _require(self.position in POSITIONS, f'position must be one of {POSITIONS}', self.position)
+        require(self.position in POSITIONS, f'position must be one of {POSITIONS}', self.position)
         if self.use_abs_pos_embed and self.position == 'relative':
             object.__setattr__(self, 'position', 'absolute+relative')
         absolute = 'absolute' in self.position
         rule = "position must have 'absolute' in it, with use_abs_pos_embed=True"
-        _require(absolute or not self.use_abs_pos_embed, rule, self.position)
+        require(absolute or not self.use_abs_pos_embed, rule, self.position)
         object.__setattr__(self, 'use_abs_pos_embed', absolute)
         rule = "qk_scale must be None with position='relative_only', which has no scores"
-        _require(self.position != 'relative_only' or self.qk_scale is None, rule, self.qk_scale)
+        require(self.position != 'relative_only' or self.qk_scale is None, rule, self.qk_scale)
 
     def block_options(self, stage: int) -> BlockOptions:
         return BlockOptions(
@@ -178,65 +177,24 @@ class Arguments:
         )
 
 
-@dataclass(frozen=True)
-class ArgumentsV2(Arguments):
-    """The arguments of `SwinTransformerV2`: those of `Arguments`, where not listed here; checked on creation.
-
-    window_size, pretrained_window_sizes: in tokens, as an int or (height, width) for all stages, or a list with one of
-        these a stage. The second are the windows of the pretraining whose weights are used, if it had others: they are
-        the unit of the position bias. 0 means the window itself.
-    qk_scale: None; V2 learns one scale a head.
-    attention, position: 'window', and 'relative' with or without 'absolute'.
-    """
-
-    network: ClassVar[str] = 'SwinTransformerV2'
-
-    window_size: Any = 8
-    pretrained_window_sizes: Any = 0
-    pretrain_img_size: tuple[int, int] = (256, 256)
-
-    def _settle_windows(self) -> None:
-        _require(self.qk_scale is None, 'qk_scale must be None: V2 learns a scale for each head', self.qk_scale)
-        _require(self.attention == 'window', "attention must be 'window' in V2", self.attention)
-        positions = ('relative', 'absolute+relative')
-        _require(self.position in positions, f'position must be one of {positions} in V2', self.position)
-        for name, least in (('window_size', 1), ('pretrained_window_sizes', 0)):
-            object.__setattr__(self, name, _pairs(name, getattr(self, name), len(self.depths), least))
-
-    @property
-    def windows(self) -> tuple[tuple[int, int], ...]:
-        """The window of each stage."""
-        return self.window_size
-
-    def block_options(self, stage: int) -> BlockOptions:
-        attention = partial(WindowAttentionV2, pretrained_window=self.pretrained_window_sizes[stage])
-        return replace(super().block_options(stage), attention=attention)
-
-
-def _require(condition: Any, rule: str, *values: Any) -> None:
+def require(condition: Any, rule: str, *values: Any) -> None:
+    """Raises ValueError with ``rule`` and ``values`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(f'{rule}, got {", ".join(map(str, values))}')
 
 
 def _ints(name: str, value: Any) -> tuple[int, ...]:
     whole = isinstance(value, (tuple, list)) and all(isinstance(item, int) for item in value)
-    _require(whole, f'{name} must be a tuple of ints', value)
+    require(whole, f'{name} must be a tuple of ints', value)
     return tuple(value)
 
 
-def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Gives (height, width) of an int for both or of two; raises ValueError for another value of argument ``name``."""
+    sides = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     rule = f'{name} must be an int of at least {least} or two (height, width)'
-    _require(len(pair) == 2 and all(isinstance(side, int) and side >= least for side in pair), rule, value)
-    return pair[0], pair[1]
-
-
-def _pairs(name: str, value: Any, stages: int, least: int) -> tuple[tuple[int, int], ...]:
-    """One (height, width) for each stage; two ints are the (height, width) of all stages, also if there are two."""
-    one_each = isinstance(value, (tuple, list)) and not (len(value) == 2 and all(isinstance(v, int) for v in value))
-    values = value if one_each else [value] * stages
-    _require(len(values) == stages, f'{name} must have one entry for each of {stages} stages', value)
-    return tuple(_pair(name, one, least) for one in values)
+    require(len(sides) == 2 and all(isinstance(side, int) and side >= least for side in sides), rule, value)
+    return sides[0], sides[1]
 
 
 def _with_arch(arch: str | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -256,13 +214,13 @@ def _with_arch(arch: str | None, given: dict[str, Any]) -> dict[str, Any]:
 
 def _module_maker(name: str, cfg: dict[str, Any]):
     """A function that makes the module of ``dict(type=..., **kwargs)``; ``requires_grad=False`` freezes it."""
-    _require(isinstance(cfg, dict) and 'type' in cfg, f"{name} must be a dict with a 'type'", cfg)
+    require(isinstance(cfg, dict) and 'type' in cfg, f"{name} must be a dict with a 'type'", cfg)
     kwargs = dict(cfg)
     kind, requires_grad = kwargs.pop('type'), kwargs.pop('requires_grad', True)
     if isinstance(kind, str):
         kind = nn.LayerNorm if kind == 'LN' else getattr(nn, kind, None) or _registered(kind)
     rule = f"{name} type must be 'LN', a class of torch.nn or a registered module"
-    _require(isinstance(kind, type) and issubclass(kind, nn.Module), rule, cfg['type'])
+    require(isinstance(kind, type) and issubclass(kind, nn.Module), rule, cfg['type'])
 
     def make(*args: Any) -> nn.Module:
         return kind(*args, **kwargs).requires_grad_(requires_grad)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from ..kernels import BlockLayers, MergingLayers, fast_block
 from ..kernels.block import NOTHING
 from ..registry import MODELS
-from .arguments import ArgumentsV2
+from .arguments_v2 import ArgumentsV2
 from .layers import BlockOptions, Norm, PatchMerging, Stage, SwinBlock
 from .swin import SwinTransformer
 
