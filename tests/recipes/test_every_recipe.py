@@ -14,6 +14,9 @@ from swin_mm.recipes import settings_within
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 RECIPES = sorted(path.name for path in CONFIGS.glob('*.py'))
+# Names of parameters; those of the second line are V2's.
+WITHOUT_DECAY = ('norm', 'relative_position_bias_table', 'absolute_pos_embed')
+WITHOUT_DECAY += ('logit_scale', 'cpb_mlp', 'q_bias', 'v_bias')
 ALIASES = sorted(path.name for path in CONFIGS.glob('swin/*.py'))
 
 
@@ -57,7 +60,7 @@ def test_it_has_the_parameters_it_says_and_trains_all_of_them(name):
     if 'layer_decay' not in cfg.optim_wrapper.paramwise_cfg:
         assert {group['lr'] for group in groups} == {cfg.optim_wrapper.optimizer.lr}
     for parameter, value in decay.items():
-        exempt = any(key in parameter for key in ('norm', 'relative_position_bias_table', 'absolute_pos_embed'))
+        exempt = any(key in parameter for key in WITHOUT_DECAY)
         assert value == (0.0 if exempt else cfg.optim_wrapper.optimizer.weight_decay), parameter
 
 
