@@ -46,14 +46,12 @@ def adapt(
     dialect, prefix, inside, outside = split(tensors(contents(source)))
     _check_version(inside, target)
     state = backbone_to_official(inside, dialect, _grid(target))
-    units = units_of(state)
+    theirs, ours = units_of(state), units_of(coordinates or {})
     state = {key: value for key, value in state.items() if not key.endswith(DERIVED)}
     report = Report(dialect.name, prefix, network(state), network(target))
     report.dropped = dict.fromkeys(outside, 'of other parts of the model')
     report.dropped |= {key: 'derived buffer' for key in inside if key.endswith(DERIVED)}
-    report.other_units = {
-        stage: (units[stage], own) for stage, own in units_of(coordinates or {}).items() if units.get(stage, own) != own
-    }
+    report.units = [(theirs.get(stage, own), own) for stage, own in ours.items()]
 
     adapted = _matched(state, target, report, window, first_conv)
     _check_windows(state)

@@ -17,7 +17,7 @@ class Report:
 
     ``resized``, ``dropped``: key to what was done or why; ``fresh``: norms of maps, which a classifier does not have;
     ``deeper``: of stages that the checkpoint, of four stages or more, does not have; they keep what they hold.
-    ``other_units``: for V2, stage to the window that offsets are counted in, in the checkpoint and in the backbone.
+    ``units``: for V2, the windows that offsets of each stage are counted in, of the checkpoint and of the backbone.
     ``missing``, ``unexpected``: of the backbone alone. ``source``, ``target``: the two networks in words.
     """
 
@@ -30,14 +30,14 @@ class Report:
     fresh: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
     deeper: list[str] = field(default_factory=list)
-    other_units: dict[int, tuple[Window, Window]] = field(default_factory=dict)
+    units: list[tuple[Window, Window]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of the backbone is there and means the same, and none is left over."""
-        return not (self.deeper or self.other_units or self.missing or self.unexpected)
+        return not (self.deeper or self._units() or self.missing or self.unexpected)
 
     def table(self) -> str:
         """Writes the report as a table, a line for each fate that occurs; long lists of keys are shortened."""
@@ -58,8 +58,9 @@ class Report:
         return f'Checkpoint of a Swin backbone ({self.source}):\n{body}'
 
     def _units(self) -> str:
-        stages = (f'stage {stage}: {theirs} for {ours}' for stage, (theirs, ours) in self.other_units.items())
-        return f'{", ".join(stages)}; set pretrained_window_sizes to the first' if self.other_units else ''
+        """Writes where the units of offsets differ, as the argument of the backbone has them."""
+        theirs, ours = ([h if h == w else (h, w) for h, w in (pair[i] for pair in self.units)] for i in (0, 1))
+        return '' if theirs == ours else f'windows of {theirs}, here {ours}: set pretrained_window_sizes to the former'
 
     def check(self, min_loaded: float) -> None:
         """Raises CheckpointError if less than the share ``min_loaded`` of either network's tensors has a counterpart.

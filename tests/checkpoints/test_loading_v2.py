@@ -146,12 +146,11 @@ def test_offsets_that_count_in_another_unit_are_reported(log, dialect):
     loaded(file, **SMALL, pretrained_window_sizes=[12, 12, 12, 6])
     assert not any('UNIT' in table or 'WARNING' in table for table in log)
     loaded(file, **SMALL, **windows)
-    row = 'stage 0: (12, 12) for (24, 24), stage 1: (12, 12) for (24, 24), stage 2: (12, 12) for (24, 24), '
-    row += 'stage 3: (6, 6) for (12, 12); set pretrained_window_sizes to the first'
     assert log[-1].startswith('WARNING Checkpoint of a Swin backbone (V2')
+    row = 'windows of [12, 12, 12, 6], here [24, 24, 24, 12]: set pretrained_window_sizes to the former'
     assert f'OTHER OFFSET UNIT     {row}' in log[-1]
-    loaded(file, **SMALL, window_size=8, pretrained_window_sizes=[12, 12, 12, 8])
-    assert 'OTHER OFFSET UNIT     stage 3: (6, 6) for (8, 8); set' in log[-1]
+    loaded(file, **SMALL, window_size=8, pretrained_window_sizes=[12, 12, 12, (6, 8)])
+    assert 'OTHER OFFSET UNIT     windows of [12, 12, 12, 6], here [12, 12, 12, (6, 8)]: set' in log[-1]
 
 
 @pytest.mark.parametrize('unit', [2, 6, 8, 12, 24, 64])
