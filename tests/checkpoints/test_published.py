@@ -2,13 +2,14 @@
 
 import importlib.util
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from libraries import without_memory
 from mmengine.config import Config
 
-from swin_mm.backbone.arguments import ARCHS
+from swin_mm.backbone.arguments import ARCHS, ArgumentsV2
 from swin_mm.checkpoints.published import BY_URL, OFFICIAL, RELEASES
 from swin_mm.recipes import settings_within
 
@@ -85,6 +86,17 @@ def test_our_recipes_start_from_files_of_the_table():
     urls = named_in(ROOT / 'configs', '*.py')
     assert urls
     assert urls <= set(BY_URL)
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*_swin_v2_*.py')), ids=lambda path: path.stem)
+def test_a_recipe_of_v2_counts_offsets_in_the_windows_of_its_weights(path):
+    """Otherwise every weight of the position bias is there, and gives other numbers."""
+    backbone = Config.fromfile(path).model.backbone
+    weights, known = BY_URL[backbone.init_cfg.checkpoint], {field.name for field in fields(ArgumentsV2)}
+    assert weights.arch == backbone.arch
+    a = ArgumentsV2.parse(backbone.arch, **{key: value for key, value in backbone.items() if key in known})
+    units = [max(given) or max(own) for given, own in zip(a.pretrained_window_sizes, a.windows, strict=True)]
+    assert units == [*weights.pretrained_window_sizes]
 
 
 @pytest.mark.parametrize('package', ['mmdet', 'timm'])
