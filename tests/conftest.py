@@ -49,9 +49,14 @@ def _seeds():
 
 @pytest.fixture(autouse=True)
 def _visualizers():
-    """mmengine draws with the visualiser that was made last, which may be one of an earlier test."""
+    """mmengine draws with the visualiser that was made last, and logs into the folder of the first of a class and name.
+
+    Either may be one of an earlier test.
+    """
     if 'mmengine.visualization' in sys.modules:
-        sys.modules['mmengine.visualization'].Visualizer._instance_dict.clear()
+        visualizer = sys.modules['mmengine.visualization'].Visualizer
+        for kind in (visualizer, *visualizer.__subclasses__()):
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)

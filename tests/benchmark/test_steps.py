@@ -162,7 +162,7 @@ def test_v2_is_timed_and_has_no_model_of_its_library_to_be_compared_with(tmp_pat
         f"_base_ = '{ROOT}/configs/{RECIPES[0]}.py'\nmodel = dict(backbone=dict(type='swin_mm.SwinTransformerV2'))\n"
     )
     assert our_model(Config.fromfile(config)).backbone.__class__.__name__ == 'SwinTransformerV2'
-    with pytest.raises(PreflightError, match='model.backbone must be a SwinTransformer: mmdet has no V2'):
+    with pytest.raises(PreflightError, match=r'model\.backbone must be a SwinTransformer: mmdet has no V2'):
         main(['--device', 'cpu', '--model', str(config)])
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
+from samples.narrow_recipes import smallest_detector, smallest_segmentor
 from samples.other_layouts import write_cityscapes, write_lvis, write_panoptic, write_voc
-from samples.small_models import narrow
 from samples.stock_detectors import BACKBONE, MAPS
 from samples.stock_detectors import narrow as narrow_everywhere
 
@@ -104,7 +104,7 @@ def train_and_test(cfg: Config, folder: Path, data: Path, monkeypatch) -> dict[s
 )
 def test_a_segmentor_trains_two_steps_and_is_tested(name, write, tmp_path, monkeypatch):
     cfg = Config.fromfile(CONFIGS / f'upernet_swin_t_{name}.py')
-    cfg.model = ConfigDict(narrow(cfg.model, classes=SEGMENTATION[name][1]))
+    cfg.model = ConfigDict(smallest_segmentor(cfg.model, classes=SEGMENTATION[name][1]))
     scores = train_and_test(cfg, tmp_path, write(tmp_path / 'data'), monkeypatch)
     assert 0 <= scores['mIoU'] <= 100
 
@@ -113,7 +113,7 @@ def test_a_segmentor_trains_two_steps_and_is_tested(name, write, tmp_path, monke
 def test_lvis_trains_two_steps_and_is_tested(tmp_path, monkeypatch):
     pytest.importorskip('lvis', reason='the package lvis is not installed: pip install lvis')
     cfg = Config.fromfile(CONFIGS / 'mask_rcnn_swin_t_lvis.py')
-    cfg.model = ConfigDict(narrow(cfg.model, classes=1203))
+    cfg.model = ConfigDict(smallest_detector(cfg.model, classes=1203))
     cfg.model.test_cfg.rpn.max_per_img = 20  # each is a box of all classes to the random weights
     scores = train_and_test(cfg, tmp_path, write_lvis(tmp_path / 'data'), monkeypatch)
     assert {'lvis/bbox_APr', 'lvis/segm_APf'} <= scores.keys()

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from samples import tiny_segmentation, tiny_training
-from samples.small_models import narrow
+from samples.narrow_recipes import smallest_detector, smallest_segmentor
 from samples.tiny_training import ROOT
 
 from swin_mm.commands import train
@@ -49,6 +49,7 @@ def pretrained(make_swin, tmp_path, monkeypatch) -> Path:
 
 def write_config(folder: Path, name: str, weights: Path) -> str:
     base = ROOT / f'configs/{name}.py'
+    narrow = smallest_segmentor if name.startswith('upernet') else smallest_detector
     model = narrow(Config.fromfile(base).model, classes=len(RECIPES[name].CLASSES))
     model['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint=str(weights))
     config = folder / 'small.py'
