@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 
 from swin_mm import SwinTransformer
+from swin_mm.backbone.arguments import Arguments
+from swin_mm.backbone.arguments_v2 import ArgumentsV2
 from swin_mm.backbone.layers import BlockOptions, SwinBlock
 from swin_mm.backbone.swin_v2 import SwinBlockV2
 
@@ -43,13 +45,14 @@ def assert_equal(compiled: nn.Module, eager: nn.Module, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ('kind', 'shift', 'backend'),
-    [(SwinBlock, (0, 0), 'eager'), (SwinBlock, (3, 3), 'aot_eager'), (SwinBlockV2, (3, 3), 'eager')],
+    ('arguments', 'shift', 'backend'),
+    [(Arguments, (0, 0), 'eager'), (Arguments, (3, 3), 'aot_eager'), (ArgumentsV2, (3, 3), 'eager')],
 )
-def test_a_block_has_one_graph_for_maps_of_any_size(kind, shift, backend):
+def test_a_block_has_one_graph_for_maps_of_any_size(arguments, shift, backend):
     """The second backend traces the backward pass too."""
     assert len(set(MAPS)) == 20
-    block = kind(16, 2, shift, 0.0, BlockOptions()).double()
+    kind = SwinBlockV2 if arguments is ArgumentsV2 else SwinBlock
+    block = kind(16, 2, shift, 0.0, arguments(window_size=7).block_options(0)).double()
     eager = copy.deepcopy(block)
     block.compile(backend=backend, dynamic=True, fullgraph=True)
     for size in MAPS:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from swin_mm import SwinTransformerV2
 from swin_mm.backbone import swin_v2 as backbone
-from swin_mm.backbone.layers import BlockOptions
+from swin_mm.backbone.arguments_v2 import ArgumentsV2
 from swin_mm.backbone.swin_v2 import PatchMergingV2, SwinBlockV2
 
 TINY = dict(embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
@@ -151,14 +151,14 @@ def test_patch_merging_normalises_the_new_tokens(size):
 
 
 def make_block(shift=(0, 0), drop_path=0.0, **options) -> SwinBlockV2:
-    block = SwinBlockV2(8, 2, shift, drop_path, BlockOptions(window=(4, 4), **options))
+    block = SwinBlockV2(8, 2, shift, drop_path, ArgumentsV2(window_size=4, **options).block_options(0))
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.5)
     return block
 
 
 def test_a_block_adds_nothing_at_first():
-    block, x = SwinBlockV2(8, 2, (0, 0), 0.0, BlockOptions()), torch.randn(2, 9, 9, 8)
+    block, x = SwinBlockV2(8, 2, (0, 0), 0.0, ArgumentsV2().block_options(0)), torch.randn(2, 9, 9, 8)
     assert torch.equal(block(x), x)
     with torch.no_grad():
         assert torch.equal(block.eval()(x), x)
@@ -302,6 +302,21 @@ def test_weights_of_sixteen_bits(make_swin_v2, dtype, limit, grad):
     for got, want in zip(maps, exact, strict=True):
         assert got.dtype == dtype
         assert (got.double() - want).abs().max() < limit * want.std()
+
+
+@pytest.mark.parametrize('kernel', ['auto', 'reference', 'sdpa'])
+def test_training_under_autocast(make_swin_v2, kernel):
+    net, image = make_swin_v2(kernel=kernel, drop_path_rate=0.0).train(), torch.randn(2, 3, 64, 90)
+    exact = [m.detach() for m in net(image)]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        maps = net(image)
+    for got, want in zip(maps, exact, strict=True):
+        assert (got.float() - want).abs().max() < 0.2 * want.std()
+        assert not torch.equal(got.float(), want), 'nothing was computed in bfloat16'
+    sum(m.float().square().sum() for m in maps).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
 
 
 def test_the_example_in_the_docstring():

@@ -6,15 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swin_mm.backbone.layers import BlockOptions
+from swin_mm.backbone.arguments_v2 import ArgumentsV2
+from swin_mm.backbone.attention.window_v2 import WindowAttentionV2
 from swin_mm.backbone.swin_v2 import PatchMergingV2, SwinBlockV2
 from swin_mm.kernels import cpu, cpu_block
 
 SIZES = [(16, 16), (20, 9), (3, 5), (1, 1), (29, 23)]
 
 
-def make_block(shift=(2, 2), drop_path=0.0, **options) -> SwinBlockV2:
-    block = SwinBlockV2(16, 2, shift, drop_path, BlockOptions(**{'window': (4, 4), **options}))
+def make_block(shift=(2, 2), drop_path=0.0, **arguments) -> SwinBlockV2:
+    options = ArgumentsV2(**{'window_size': 4, **arguments}).block_options(0)
+    block = SwinBlockV2(16, 2, shift, drop_path, options)
+    assert type(block.attn) is WindowAttentionV2
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
@@ -37,7 +40,7 @@ def is_fused(block: SwinBlockV2, x: Tensor) -> bool:
     [
         *((size, shift, {}) for size, shift in itertools.product(SIZES, [(0, 0), (2, 2), (0, 1)])),
         ((20, 9), (2, 2), dict(qkv_bias=False)),
-        ((13, 20), (2, 1), dict(window=(4, 6), pretrained_window=(3, 3), mlp_ratio=1.5)),
+        ((13, 20), (2, 1), dict(window_size=(4, 6), pretrained_window_sizes=3, mlp_ratio=1.5)),
     ],
 )
 @torch.no_grad()
@@ -87,8 +90,8 @@ def test_changed_weights_count_at_once(name):
 
 @torch.no_grad()
 def test_a_shared_position_network_serves_each_block_with_its_window():
-    x, windows = torch.randn(1, 9, 9, 16), [dict(window=(3, 5)), dict(window=(5, 3)), dict(window=(5, 3), unit=(9, 9))]
-    blocks = [make_block((1, 1), window=w['window'], pretrained_window=w.get('unit', (0, 0))) for w in windows]
+    x, windows = torch.randn(1, 9, 9, 16), [((3, 5), 0), ((5, 3), 0), ((5, 3), 9)]
+    blocks = [make_block((1, 1), window_size=w, pretrained_window_sizes=unit) for w, unit in windows]
     for block in blocks:
         block.attn.cpb_mlp = blocks[0].attn.cpb_mlp
     for block in (*blocks, *blocks):
