@@ -53,6 +53,14 @@ def test_fused_on_the_cpu(size, shift, options, strip, monkeypatch):
     assert torch.equal(x, before)
 
 
+@torch.no_grad()
+def test_a_cancelled_shift_is_cancelled_in_the_fused_form_too():
+    block, x = make_block(), torch.randn(1, 4, 9, 16)
+    block.attn.cancel_shift = True
+    assert is_fused(block, x)
+    torch.testing.assert_close(block(x), two_lines(block, x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize('weights', [torch.float32, torch.bfloat16])
 @torch.no_grad()
 def test_fused_in_bfloat16_is_as_near_to_float32_as_by_layers(weights):

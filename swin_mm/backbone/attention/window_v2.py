@@ -78,7 +78,7 @@ class WindowAttentionV2(WindowAttention):
             return None
         sources = (*self.cpb_mlp.parameters(), self.relative_coords_table)
         bias, scale = self.qkv_bias(), self.cosine_scale()
-        return Windows(self.window, self.shift, self.scale, sources, self.bias, bias, scale)
+        return Windows(self.window, self.shift_on(size), self.scale, sources, self.bias, bias, scale)
 
 
 def relative_coords_table(window: Sequence[int], unit: Sequence[int]) -> Tensor:
