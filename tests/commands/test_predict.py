@@ -13,6 +13,7 @@ from samples.tiny_training import ROOT, SIZES
 
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Detector
+from swin_mm.inference.images import PictureReader
 from swin_mm.inference.sources import find_images
 
 # mmdet 3.3.0, demo/image_demo.py; the wheel does not hold it.
@@ -193,7 +194,8 @@ def test_senseless_command_line_is_explained(demo, capsys, args, words):
 def test_palette_with_too_few_colours_is_refused(demo, tiny):
     from types import SimpleNamespace
 
-    detector = SimpleNamespace(classes=[str(i) for i in range(30)], dataset_meta={'palette': 'random'})
+    classes = [str(i) for i in range(30)]
+    detector = SimpleNamespace(classes=classes, dataset_meta={'palette': 'random'}, reader=PictureReader())
     demo.DetectionWriter(detector, '.')
     with pytest.raises(ValueError, match='palette must have a colour for each of 30 classes, got voc'):
         demo.DetectionWriter(detector, '.', palette='voc')

@@ -14,6 +14,7 @@ from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, ROOT, picture, save
 
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Segmentation, Segmentor
+from swin_mm.inference.images import PictureReader
 
 SIZES = [(96, 128), (71, 90), (120, 64)]
 
@@ -134,7 +135,8 @@ def test_opacity_out_of_range_is_refused(demo, capsys, value):
 
 
 def writer(demo, classes, palette):
-    segmentor = SimpleNamespace(classes=classes, dataset_meta={'classes': classes, 'palette': palette})
+    meta = {'classes': classes, 'palette': palette}
+    segmentor = SimpleNamespace(classes=classes, dataset_meta=meta, reader=PictureReader())
     return demo.SegmentationWriter(segmentor, '.')
 
 

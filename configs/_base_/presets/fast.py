@@ -1,4 +1,4 @@
-# What one would set by hand on a GPU of the last years. No GPU has timed it yet; `swin-mm benchmark --recipe NAME` can.
+# What one would set by hand on a recent GPU; not timed on one: `swin-mm benchmark --recipe NAME` does.
 _base_ = './bf16.py'  # products in bfloat16: half the bytes, and tensor cores
 default_hooks = dict(
     # TF32 for what stays float32; channels last, as the convolutions of necks and heads run on tensor cores;
