@@ -14,6 +14,7 @@ default_hooks = dict(
     failures=dict(type='swin_mm.NamedFailures', loader_timeout=600),
     continued=dict(type='swin_mm.ContinuedRun'),
     stop=dict(type='swin_mm.StopOnSignal'),
+    curves=dict(type='swin_mm.TrainingCurves'),  # drawn into the work folder when the run ends
     weights=dict(type='swin_mm.CheckedWeights'),  # what does not fit a checkpoint is refused or said
 )
 

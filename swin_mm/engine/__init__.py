@@ -4,6 +4,7 @@ Importing this package registers hooks, optimizer wrappers and their constructor
 """
 
 from . import (  # noqa: F401
+    curves,
     failures,
     fast,
     finite,

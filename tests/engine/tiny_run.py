@@ -65,7 +65,8 @@ def make_runner(work_dir: str | os.PathLike, dataset: Dataset, loader: dict | No
         'logger': dict(type='LoggerHook', interval=1),
         **settings.pop('hooks', {}),
     }
-    default_hooks.pop('visualization', None)
+    for name in ('visualization', 'curves'):
+        default_hooks.pop(name, None)
     return Runner(
         model=settings.pop('model', None) or Regression(),
         work_dir=str(work_dir),
