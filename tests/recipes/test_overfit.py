@@ -32,7 +32,7 @@ TRAININGS = {
     'cascade_mask_rcnn_swin_t': Training(100, 1e-3, sides=(512, 352)),
     'reppointsv2_swin_t': Training(100, 1e-3),
     'mask2former_swin_t_instance': Training(160, 1e-3),
-    'dino_swin_t': Training(120, 4e-4),
+    'dino_swin_t': Training(160, 4e-4),
 }
 
 
