@@ -5,6 +5,8 @@ Importing it lets mmengine run nothing that a file holds.
 
 import argparse
 import os
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -21,6 +23,11 @@ compat.trust_no_file()
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 CONFIG_HELP = 'config file, or the name of a recipe (`swin-mm recipes` lists them)'
+OPTIONS_HELP = (
+    'settings to change in the config; lists as key="[a,b]" or key=a,b, without spaces. data_root=FOLDER moves every '
+    'data set and evaluator of the config there; a relative data_root starts at the working directory. '
+    'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)'
+)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -33,9 +40,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='settings to change in the config; lists as key="[a,b]" or key=a,b, without spaces. data_root=FOLDER '
-        'moves every data set and evaluator of the config there; a relative data_root starts at the working directory. '
-        'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)',
+        help=OPTIONS_HELP,
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
@@ -45,20 +50,25 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 def load_config(args: argparse.Namespace) -> Config:
     """The config that ``args`` name, with ``args`` merged in; raises PreflightError for one that is not there."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    path = find_config(args.config)
-    cfg = Config.fromfile(path)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    options = dict(args.cfg_options or {})
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
+    return cfg
+
+
+def read_config(name: str, options: dict[str, Any] | None = None) -> Config:
+    """The config of that name with the ``--cfg-options`` merged in; raises PreflightError if it is not there."""
+    cfg = Config.fromfile(find_config(name))
+    options = dict(options or {})
     if 'presets' in options:
         cfg.presets = options.pop('presets')
     apply_presets(cfg)
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
     cfg.merge_from_dict(options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', path.stem)
     return cfg
 
 
