@@ -1,6 +1,7 @@
 """Draws what a network is fed: images and annotations behind the pipeline of a config, as a picture and a page.
 
 swin-mm browse mask_rcnn_swin_pico_shapes
+swin-mm browse mask_rcnn_swin_pico_shapes --stats
 swin-mm browse cats.py --split val --number 40 --out seen --cfg-options data_root=data/cats/
 """
 
@@ -12,6 +13,7 @@ from mmengine.config import DictAction
 
 from ..datasets.browsing import Split
 from ..datasets.contact_sheets import write_page, write_sheet
+from ..datasets.object_statistics import objects_of, write_statistics
 from ..errors import PreflightError
 from . import launch
 
@@ -24,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--number', type=int, default=16, help='of images; default: 16')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the augmentation; default: 0')
+    parser.add_argument('--stats', action='store_true', help='measure all objects of the split instead')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=launch.OPTIONS_HELP)
     args = parser.parse_args(argv)
     if args.number < 1:
@@ -36,10 +39,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def browse(args: argparse.Namespace) -> Iterator[Path]:
-    """Writes the sheet and the page; yields their paths."""
+    """Writes the sheet and the page, or the statistics; yields their paths."""
     split = Split(launch.read_config(args.config, args.cfg_options), args.split)
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
+    if args.stats:
+        yield from write_statistics(folder, args.split, list(objects_of(split)))
+        return
     samples = list(split.read(args.number, args.seed))
     if not samples:
         raise ValueError(f'the data set of --split {args.split} must hold images, got none')
