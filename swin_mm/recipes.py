@@ -11,6 +11,8 @@ from mmengine.config import Config, ConfigDict
 from .errors import PreflightError
 
 SCOPES = ('mmdet', 'mmseg')  # settings of a preset under such a key are for recipes of that scope
+# These data sets write their files on first use, so none can be missing.
+SELF_MADE = ('ShapesDataset', 'HeatShapesDataset', 'ShapesSegDataset')
 _PACKAGE = Path(__file__).resolve().parent
 _CLONE, _WHEEL = _PACKAGE.parent / 'configs', _PACKAGE / '.mim' / 'configs'  # in a wheel where mmengine looks
 

@@ -35,6 +35,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help=CONFIG_HELP)
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
+    add_cfg_options(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
+    return parser
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag whose values `read_config` merges."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -42,9 +50,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help=OPTIONS_HELP,
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
-    return parser
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -1,14 +1,17 @@
 """Trains the model of a config: flags as in mmdet 3.3's tools/train.py, for detection and segmentation."""
 
+import os
 from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from ..datasets.checking import check_data
 from ..engine.newest import agreed_checkpoint, checkpoint_folders
 from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision, check_strategy
 from ..errors import PreflightError
+from ..recipes import short_name
 from . import launch
 
 
@@ -40,11 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_strategy(cfg)
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
+    found = _check_data(cfg)
     runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal')
     _scale_by_step(runner, cfg)
     notes = _choose_checkpoint(runner)
     advice = batch_advice(cfg, runner.world_size)
-    runner.register_hook(Notes([advice, *notes] if advice else notes))
+    runner.register_hook(Notes([*([advice] if advice else []), *found, *notes]))
     runner.train()
 
 
@@ -58,6 +62,18 @@ class Notes(Hook):
         """Logs them."""
         for line in self.lines:
             runner.logger.warning(line)
+
+
+def _check_data(cfg: Config) -> list[str]:
+    """Gives the warnings of `check_data`; raises PreflightError for its errors. The first process checks for all."""
+    if os.environ.get('RANK', '0') != '0':
+        return []
+    found = check_data(cfg, [loop for loop in ('train', 'val') if cfg.get(f'{loop}_cfg')])
+    if found.of('error'):
+        lines = [f'this run cannot start, {found.summary()} in its data:', *found.lines(['error'])]
+        advice = f'`swin-mm check {short_name(cfg.filename)}` checks again, and shows warnings and notes too'
+        raise PreflightError('\n'.join([*lines, advice]))
+    return list(found.lines(['warning']))
 
 
 def _scale_lr(cfg: Config) -> None:

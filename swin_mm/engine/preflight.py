@@ -11,10 +11,8 @@ from mmengine.device import get_device
 
 from ..checkpoints import downloads
 from ..errors import PreflightError
-from ..recipes import datasets_in, settings_within, type_name
+from ..recipes import SELF_MADE, datasets_in, settings_within, type_name
 
-# These data sets write their files on first use, so none can be missing.
-SELF_MADE = ('ShapesDataset', 'HeatShapesDataset', 'ShapesSegDataset')
 SELF_MADE_RECIPES = {'mmdet': 'configs/mask_rcnn_swin_pico_shapes.py', 'mmseg': 'configs/upernet_swin_pico_shapes.py'}
 FOLDERS = {'img': 'image folder', 'img_path': 'image folder', 'seg_map_path': 'label folder'}
 DOWNLOAD_TIMEOUT = 10  # seconds

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from samples.own_data import OwnData
 from samples.tiny_training import ROOT
 
+from swin_mm.commands import check as check_command
 from swin_mm.commands import launch
 from swin_mm.commands import train as train_command
 from swin_mm.commands.ending import run
@@ -182,3 +184,28 @@ def test_what_ended_a_run_is_printed_by_the_rank_that_met_it(monkeypatch):
 @pytest.mark.parametrize('recipe', sorted(Path(ROOT, 'configs').glob('mask_rcnn_*.py')), ids=lambda path: path.stem)
 def test_recipes_learning_rate_can_be_scaled(recipe):
     train_command._scale_lr(Config.fromfile(recipe))
+
+
+def test_broken_data_are_refused_before_the_first_step_with_the_words_of_check(main, tmp_path, capsys):
+    own = OwnData(tmp_path)
+    own.first['image_id'] = 999
+    own.write()
+    config = tmp_path / 'own.py'
+    classes, files = "metainfo=dict(classes=('cat', 'dog'))", "ann_file='{0}.json', data_prefix=dict(img='{0}/')"
+    sets = [
+        f"dict(dataset=dict(data_root='{tmp_path}/', {classes}, {files.format(name)}))" for name in ('train', 'val')
+    ]
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/mask_rcnn_swin_t.py'\ntrain_dataloader = {sets[0]}\n"
+        f'val_dataloader = test_dataloader = {sets[1]}\n'
+        f"val_evaluator = test_evaluator = dict(ann_file='{tmp_path}/val.json')\n"
+        'model = dict(backbone=dict(init_cfg=None),'
+        'roi_head=dict(bbox_head=dict(num_classes=2), mask_head=dict(num_classes=2)))\n'
+    )
+    assert check_command.main([str(config)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('error')]
+    with pytest.raises(PreflightError) as caught:
+        main([str(config), '--work-dir', str(tmp_path / 'run')])
+    assert line in str(caught.value)
+    assert f'`swin-mm check {config}`' in str(caught.value)
+    assert not list((tmp_path / 'run').rglob('*'))

@@ -1,0 +1,125 @@
+"""Checks image files: that they are there, can be read and have the announced size, and are in one split only."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from PIL import Image
+
+from .findings import Findings
+
+THREADS = 8  # opening a file waits for the disk more than it computes
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the picture lies on its side
+Progress = Callable[[int], None]
+
+
+class ImageFile(NamedTuple):
+    """What the start of a file says. ``size`` is (width, height) in pixels as stored, ``fault`` why it has none."""
+
+    path: str
+    size: tuple[int, int] | None = None
+    turned: bool = False
+    length: int = 0
+    fault: str | None = None
+    missing: bool = False
+
+    @property
+    def shown_size(self) -> tuple[int, int] | None:
+        """The (width, height) with which OpenCV loads the file: turned as its EXIF says."""
+        return self.size[::-1] if self.size and self.turned else self.size
+
+
+def read_file(path: str, decode: bool = False) -> ImageFile:
+    """Reads the header of an image, and with ``decode`` all of it."""
+    try:
+        length = os.stat(path).st_size
+        if not length:
+            return ImageFile(path, fault='it is empty, 0 bytes')
+        with Image.open(path) as image:
+            # Of a PNG, Pillow would decode all pixels to look for EXIF behind them.
+            turned = 'exif' in image.info and image.getexif().get(ORIENTATION) in TURNED
+            if decode:
+                image.load()
+            return ImageFile(path, image.size, turned, length)
+    except FileNotFoundError:
+        return ImageFile(path, fault='no such file', missing=True)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return ImageFile(path, fault=f'{type(error).__name__}: {error}'.replace(f' {path!r}', ''))
+
+
+def read_files(paths: Sequence[str], decode: bool, progress: Progress | None = None) -> list[ImageFile]:
+    """Reads all files as `read_file`, in their order; ``progress`` is told how many more are done."""
+    results = []
+    with ThreadPoolExecutor((os.cpu_count() or 1) if decode else THREADS) as pool:
+        for i, result in enumerate(pool.map(lambda path: read_file(path, decode), paths), 1):
+            results.append(result)
+            if progress and (i % 500 == 0 or i == len(paths)):
+                progress(i - (i - 1) // 500 * 500)
+    return results
+
+
+def check_files(
+    files: Sequence[ImageFile], announced: Sequence[tuple[int, int]] | None, may_miss: bool, found: Findings
+) -> None:
+    """Checks ``files`` against the ``announced`` (width, height) of each; None leaves sizes out.
+
+    With ``may_miss`` the training draws other images for a few that cannot be read (`LoadImage`).
+    """
+    missing = [file.path for file in files if file.missing]
+    broken = [f'{file.path}: {file.fault}' for file in files if file.fault and not file.missing]
+    count = len(missing) + len(broken)
+    severity = 'warning' if may_miss and (count < 10 or count <= 0.01 * len(files)) else 'error'
+    found.add(severity, 'image-missing', 'images are not there', missing, len(missing))
+    found.add(severity, 'image-broken', 'images cannot be read', broken, len(broken))
+    if announced is None:
+        return
+    turned: list[str] = []
+    other: list[str] = []
+    for file, size in zip(files, announced, strict=True):
+        if file.size and file.shown_size != size:
+            is_turned = file.turned and file.size == size
+            actual = 'x'.join(map(str, file.shown_size or ()))
+            line = f'{file.path}: {actual}, the annotations say {size[0]:g}x{size[1]:g}'
+            (turned if is_turned else other).append(line)
+    sentence = (
+        'images (width x height) are turned when they are loaded, by their EXIF orientation, but the annotations are '
+        'not: turn the files once and for all (`exiftran -ai`, `mogrify -auto-orient`), or annotate them as seen'
+    )
+    found.add('error', 'image-turned', sentence, turned, len(turned))
+    sentence = 'images are of another size (width x height) than the annotations say'
+    found.add('error', 'image-size', sentence, other, len(other))
+
+
+def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found: Findings) -> None:
+    """Looks for images of the split ``other`` in the training set: the same file, or another of the same content.
+
+    Only files of equal length and size are read.
+    """
+    paths: set[str] = set()
+    alike: dict[tuple, list[str]] = {}
+    for file in train:
+        paths.add(os.path.abspath(file.path))
+        if file.size:
+            alike.setdefault((file.length, file.size), []).append(file.path)
+    same, copies = [], []
+    digests: dict[str, bytes] = {}
+    for file in other:
+        if os.path.abspath(file.path) in paths:
+            same.append(file.path)
+        elif file.size:
+            mine = _digest(file.path, digests) if (file.length, file.size) in alike else b''
+            twins = [path for path in alike.get((file.length, file.size), ()) if _digest(path, digests) == mine]
+            copies += [f'{file.path} is {twins[0]}'] if twins else []
+    sentence = 'images are in the training set too, so the metric says little'
+    found.add('warning', 'overlap', sentence, same, len(same))
+    sentence = 'images have the content of an image of the training set, so the metric says little'
+    found.add('warning', 'overlap-content', sentence, copies, len(copies))
+
+
+def _digest(path: str, digests: dict[str, bytes]) -> bytes:
+    if path not in digests:
+        with open(path, 'rb') as file:
+            digests[path] = hashlib.sha256(file.read()).digest()
+    return digests[path]

@@ -1,0 +1,136 @@
+"""Checks the data sets of a config before a training: classes, annotations and image files."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..errors import one_line
+from ..recipes import SELF_MADE, datasets_in, settings_within, type_name
+from .check_classes import check_classes, check_counts, check_heads
+from .check_coco import check_annotations, check_images_list
+from .check_images import ImageFile, check_files, check_overlap, read_files
+from .coco_columns import CocoColumns
+from .findings import Findings
+
+LOOPS = ('train', 'val', 'test')
+
+
+def check_data(
+    cfg: Config,
+    loops: Sequence[str] = LOOPS,
+    decode: bool = False,
+    make_progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> Findings:
+    """Checks the data sets of the ``loops`` of a detection config whose annotations are in COCO's format.
+
+    Reads the annotations and the header of every image; with ``decode`` all of every image. Other data sets, and files
+    in storage backends, are named in a note. ``make_progress(n)`` starts a bar of n files, and gives its update.
+    """
+    found = Findings()
+    checker = _Checker(cfg, decode, make_progress, found)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for loop in loops:
+            for settings in datasets_in((cfg.get(f'{loop}_dataloader') or {}).get('dataset') or {}):
+                if settings:
+                    checker.check(loop, settings)
+    checker.check_overlaps()
+    return found
+
+
+class _Checker:
+    """Checks one data set after the other, each once; keeps the files of each loop to compare them."""
+
+    def __init__(self, cfg: Config, decode: bool, make_progress: Any, found: Findings):
+        self.cfg, self.decode, self.make_progress, self.found = cfg, decode, make_progress, found
+        self.files: dict[str, list[ImageFile]] = {}
+        self.seen: dict[tuple, str] = {}
+        train = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+        self.masks = any(step.get('with_mask') for _, step in settings_within(train, ''))
+
+    def check(self, loop: str, settings: dict) -> None:
+        """Checks the data set that ``settings`` build."""
+        # Unbuilt it would not know what its class says of the classes, and how its paths are joined.
+        dataset = DATASETS.build(dict(settings, lazy_init=True, pipeline=[]))
+        classes = (dataset.metainfo or {}).get('classes')
+        key = (dataset.ann_file, str(dataset.data_prefix), str(classes))
+        first = self.seen.setdefault(key, loop)
+        if first != loop:  # most configs test on what they validate on
+            if first == 'train':
+                self.files.setdefault(loop, []).extend(self.files.get('train', []))
+            return
+        self.found.data = f'{loop}: {dataset.ann_file or type_name(settings)}'
+        if not _is_coco(dataset):
+            self.found.add('note', 'not-checked', f'{type_name(settings)} is of no kind that this check knows')
+            return
+        if '://' in dataset.ann_file or getattr(dataset, 'backend_args', None):
+            self.found.add('note', 'not-checked', 'its files are in a storage backend')
+            return
+        if type_name(settings) in SELF_MADE and not os.path.exists(dataset.ann_file):
+            self.found.add('note', 'not-checked', 'it is drawn on first use')
+            return
+        coco = self.read(dataset.ann_file, loop == 'test')
+        if coco is None:
+            return
+        check_images_list(coco, self.found)
+        if check_classes(classes, coco, self.found) and classes:
+            check_heads(self.cfg.get('model') or {}, classes, self.found)
+            check_annotations(coco, self.masks, self.found)
+            check_counts(classes, coco, loop == 'train', loop == 'test', self.found)
+        self.check_files(loop, dataset, coco, settings)
+
+    def read(self, path: str, test: bool) -> CocoColumns | None:
+        """Reads annotations; None, with a finding, if that is not possible."""
+        try:
+            coco = CocoColumns(path)
+        except FileNotFoundError:
+            self.found.add('error', 'annotation-file', f'there is no annotation file {path}')
+            return None
+        except json.JSONDecodeError as error:
+            self.found.add('error', 'annotation-file', f'{path} is no whole JSON: {error}')
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            self.found.add('error', 'annotation-file', f'{path} cannot be read as COCO annotations: {one_line(error)}')
+            return None
+        lacks = [key for key in coco.missing if not (test and key == 'annotations')]
+        if lacks:
+            sentence = f"{path} has no list of {' and '.join(lacks)}, which files in COCO's format have"
+            self.found.add('error', 'annotation-file', sentence)
+            return None
+        return coco
+
+    def check_files(self, loop: str, dataset: Any, coco: CocoColumns, settings: dict) -> None:
+        """Checks the images of a data set."""
+        steps = [type_name(step) for _, step in settings_within(settings, '')]
+        if 'LoadBands' in steps:
+            self.found.add('note', 'not-checked', 'images of several bands (LoadBands) were not opened')
+            return
+        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
+        progress = self.make_progress(len(paths)) if self.make_progress and paths else None
+        files = read_files(paths, self.decode, progress)
+        sizes = [(image['width'], image['height']) for image in coco.images]
+        check_files(files, sizes, loop == 'train' and 'LoadImage' in steps, self.found)
+        self.files.setdefault(loop, []).extend(files)
+
+    def check_overlaps(self) -> None:
+        """Compares the images of validation and test with those of training."""
+        for loop in ('val', 'test'):
+            if 'train' in self.files and loop in self.files:
+                self.found.data = loop
+                check_overlap(self.files['train'], self.files[loop], self.found)
+
+
+def _is_coco(dataset: Any) -> bool:
+    """Whether a data set reads its annotations as mmdet's ``CocoDataset`` does; LVIS and panoptic maps are others."""
+    try:
+        from mmdet.datasets import CocoDataset, LVISV05Dataset
+    except ModuleNotFoundError:  # a machine for segmentation
+        return False
+    return (
+        isinstance(dataset, CocoDataset)
+        and not isinstance(dataset, LVISV05Dataset)
+        and type(dataset).parse_data_info is CocoDataset.parse_data_info
+    )

@@ -1,0 +1,68 @@
+"""``check``: a table or JSON, and the exit status that scripts ask for."""
+
+import json
+
+import pytest
+from samples.own_data import OwnData
+
+from swin_mm.commands.check import main
+
+
+@pytest.fixture
+def own(tmp_path) -> OwnData:
+    return OwnData(tmp_path)
+
+
+@pytest.fixture
+def check(own, capsys):
+    """Writes the data, checks them with ``flags``; gives the exit status and what was printed."""
+
+    def check(*flags: str) -> tuple[int, str]:
+        own.write().dump(own.root / 'own.py')
+        return main([str(own.root / 'own.py'), *flags]), capsys.readouterr().out
+
+    return check
+
+
+def test_good_data_end_with_status_0(check):
+    status, out = check()
+    assert status == 0
+    assert out.splitlines()[-1].endswith('own.py: 0 errors, 0 warnings, 2 notes')
+
+
+def test_an_error_is_a_row_with_its_examples_and_status_1(own, check):
+    own.first['image_id'] = 999
+    status, out = check()
+    assert status == 1
+    row, example = out.splitlines()[:2]
+    assert row.split()[:3] == ['error', 'unknown-image', '1']
+    assert row.endswith('train.json: annotations are of images that the file does not list')
+    assert example.strip() == 'annotation 1 of image 999: (4, 6, 20, 16)'
+    assert out.splitlines()[-1].endswith('1 error, 0 warnings, 2 notes')
+
+
+def test_json_says_the_same(own, check):
+    own.image().unlink()
+    status, out = check('--json')
+    report = json.loads(out)
+    assert (status, report['errors']) == (1, 1)
+    assert report['findings'][0] == {
+        'severity': 'error',
+        'check': 'image-missing',
+        'data': f'train: {own.root}/train.json',
+        'count': 1,
+        'sentence': 'images are not there',
+        'examples': [str(own.image())],
+    }
+
+
+def test_only_decoding_finds_an_image_that_is_cut_short(own, check):
+    own.image().write_bytes(own.image().read_bytes()[:-3000])
+    assert check()[0] == 0
+    status, out = check('--images')
+    assert status == 1
+    assert 'image-broken' in out
+
+
+def test_options_change_the_config(own, check):
+    assert check('--cfg-options', 'model.roi_head.bbox_head.num_classes=80')[0] == 1

@@ -1,0 +1,270 @@
+"""``check_data``: every way in which a data set of COCO's format is known to break is caught by name."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+from pycocotools import mask as coco_mask
+from samples.odd_images import turned
+from samples.own_data import HEIGHT, WIDTH, OwnData
+
+from swin_mm.datasets.checking import check_data
+from swin_mm.datasets.mask_bounds import mask_bounds
+from swin_mm.datasets.shapes import write_shapes
+from swin_mm.recipes import find_config, move_data_root
+
+
+@pytest.fixture
+def own(tmp_path) -> OwnData:
+    return OwnData(tmp_path)
+
+
+def change_classes(own: OwnData, classes) -> None:
+    for loop in ('train', 'val', 'test'):
+        own.cfg[f'{loop}_dataloader'].dataset.metainfo = dict(classes=classes)
+
+
+def truncate(own: OwnData) -> None:
+    own.image().write_bytes(own.image().read_bytes()[:20])
+
+
+def turn(own: OwnData) -> None:
+    pixels = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    own.image().write_bytes(turned(Image.fromarray(pixels), 6))
+
+
+def copy_image(own: OwnData) -> None:
+    shutil.copy(own.image(), own.root / 'val' / own.val['images'][0]['file_name'])
+
+
+def all_objects(own: OwnData, **changes) -> None:
+    for item in own.train['annotations']:
+        item.update(changes)
+
+
+def as_corners(own: OwnData) -> None:
+    """The most common mistake of those who write annotations: (x1, y1, x2, y2) for (x, y, width, height)."""
+    for item in own.train['annotations']:
+        x, y, width, height = item['bbox']
+        item['bbox'] = [x, y, x + width, y + height]
+
+
+def write_json(own: OwnData, text: str) -> None:
+    (own.root / 'train.json').write_text(text)
+
+
+def rle(height: int, width: int) -> dict:
+    mask = np.zeros((height, width), dtype=np.uint8, order='F')
+    mask[6:22, 4:24] = 1
+    coded = coco_mask.encode(mask)
+    return dict(size=coded['size'], counts=coded['counts'].decode())
+
+
+ERRORS = {
+    'names in capitals': ('class-names', lambda own: change_classes(own, ('Cat', 'Dog'))),
+    'one name misspelt': ('class-names', lambda own: change_classes(own, ('cat', 'dogs'))),
+    'names of COCO itself': ('class-names', lambda own: own.dataset.pop('metainfo')),
+    'names in another order': ('class-order', lambda own: change_classes(own, ('dog', 'cat'))),
+    'a string for a tuple': ('classes-string', lambda own: change_classes(own, ('cat'))),
+    'a name twice in the config': ('duplicate-class', lambda own: change_classes(own, ('cat', 'dog', 'cat'))),
+    'a name twice in the file': ('duplicate-class', lambda own: own.repeat('categories', id=4)),
+    'a category id twice': ('duplicate-category', lambda own: own.repeat('categories', name='bird')),
+    'a category without a name': ('category-keys', lambda own: own.train['categories'][0].pop('name')),
+    'a box head of 80 classes': ('num-classes', lambda own: own.cfg.model.roi_head.bbox_head.update(num_classes=80)),
+    'a mask head of 80 classes': ('num-classes', lambda own: own.cfg.model.roi_head.mask_head.update(num_classes=80)),
+    'an image that is gone': ('image-missing', lambda own: own.image().unlink()),
+    'an empty image': ('image-broken', lambda own: own.image().write_bytes(b'')),
+    'a file that is no image': ('image-broken', lambda own: own.image().write_text('<html>404</html>')),
+    'half a header': ('image-broken', truncate),
+    'an image of another size': ('image-size', lambda own: Image.new('RGB', (80, 48)).save(own.image())),
+    'an image turned by EXIF': ('image-turned', turn),
+    'an image without a size': ('image-keys', lambda own: own.train['images'][0].pop('width')),
+    'an image without a name': ('image-keys', lambda own: own.train['images'][0].pop('file_name')),
+    'a box beyond the border': ('box-outside', lambda own: own.first.update(bbox=[50, 6, 20, 16])),
+    'a box left of the image': ('box-outside', lambda own: own.first.update(bbox=[-5, 6, 20, 16])),
+    'corners for sizes': ('box-outside', as_corners),
+    'a box without a width': ('box-empty', lambda own: own.first.update(bbox=[4, 6, 0, 16])),
+    'a negative height': ('box-empty', lambda own: own.first.update(bbox=[4, 6, 20, -16])),
+    'an area of zero': ('box-empty', lambda own: own.first.update(area=0)),
+    'a box of NaN': ('box-nan', lambda own: own.first.update(bbox=[4, 6, float('nan'), 16])),
+    'an infinite box': ('box-nan', lambda own: own.first.update(bbox=[4, 6, float('inf'), 16])),
+    'a box of three numbers': ('annotation-keys', lambda own: own.first.update(bbox=[4, 6, 20])),
+    'a box of strings': ('annotation-keys', lambda own: own.first.update(bbox=['4', '6', '20', '16'])),
+    'no box': ('annotation-keys', lambda own: own.first.pop('bbox')),
+    'no area': ('annotation-keys', lambda own: own.first.pop('area')),
+    'no category': ('annotation-keys', lambda own: own.first.pop('category_id')),
+    'an annotation that is a list': ('annotation-keys', lambda own: own.train['annotations'].append([1, 2])),
+    'an odd polygon': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, 24, 6, 24, 22, 4]])),
+    'a polygon of two points': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, 24, 6]])),
+    'a polygon of NaN': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, float('nan'), 6, 9, 9]])),
+    'a bare polygon': ('mask-broken', lambda own: own.first.update(segmentation=[4, 6, 24, 6, 24, 22])),
+    'run lengths cut short': (
+        'mask-broken',
+        lambda own: own.first.update(segmentation=dict(size=[HEIGHT, WIDTH], counts=[100, 20])),
+    ),
+    'run lengths of another size': ('mask-size', lambda own: own.first.update(segmentation=rle(60, 80))),
+    'no mask': ('mask-missing', lambda own: own.first.pop('segmentation')),
+    'a mask beside its box': ('mask-outside', lambda own: own.first.update(bbox=[4, 30, 20, 16])),
+    'an image id twice': ('duplicate-image-id', lambda own: own.repeat('images', file_name='101.png')),
+    'an annotation id twice': ('duplicate-id', lambda own: own.repeat('annotations')),
+    'an annotation of no image': ('unknown-image', lambda own: own.first.update(image_id=999)),
+    'an annotation of no category': ('unknown-category', lambda own: own.first.update(category_id=2)),
+    'no images': ('empty', lambda own: own.train.update(images=[])),
+    'no objects': ('empty', lambda own: own.train.update(annotations=[])),
+    'crowds alone': ('empty', lambda own: all_objects(own, iscrowd=1)),
+    'no annotations': ('annotation-file', lambda own: own.train.pop('annotations')),
+    'no file': ('annotation-file', lambda own: own.dataset.update(ann_file='other.json')),
+    'half a file': ('annotation-file', lambda own: write_json(own, '{"images": [')),
+    'a list for an object': ('annotation-file', lambda own: write_json(own, '[]')),
+    'a picture for annotations': ('annotation-file', lambda own: shutil.copy(own.image(), own.root / 'train.json')),
+}
+OTHERS = {
+    'a class of nine objects': ('warning', 'few-objects', lambda own: del_objects(own, 3)),
+    'training on the validation images': (
+        'warning',
+        'overlap',
+        lambda own: own.cfg.val_dataloader.dataset.update(ann_file='train.json', data_prefix=dict(img='train/')),
+    ),
+    'a copy of a training image': ('warning', 'overlap-content', copy_image),
+    'a file listed twice': ('warning', 'duplicate-file', lambda own: own.repeat('images', id=999)),
+    'a category that is not used': (
+        'note',
+        'unused-categories',
+        lambda own: own.repeat('categories', id=4, name='cow'),
+    ),
+    'a crowd': ('note', 'crowd', lambda own: own.first.update(iscrowd=1)),
+    'gaps in the ids': ('note', 'category-gaps', lambda own: None),
+    'a data set of another kind': ('note', 'not-checked', lambda own: own.dataset.update(type='CocoPanopticDataset')),
+}
+
+
+def del_objects(own: OwnData, count: int) -> None:
+    del own.train['annotations'][: 2 * count : 2]
+
+
+@pytest.mark.parametrize('case', ERRORS)
+def test_what_is_broken_is_named(own, case):
+    check, spoil = ERRORS[case]
+    spoil(own)
+    errors = check_data(own.write()).of('error')
+    assert check in [error.check for error in errors]
+    assert {error.data.partition(':')[0] for error in errors} <= {'train', 'val'}
+
+
+@pytest.mark.parametrize('case', OTHERS)
+def test_what_may_be_meant_is_said_and_stops_nobody(own, case):
+    severity, check, spoil = OTHERS[case]
+    spoil(own)
+    found = check_data(own.write())
+    assert found.of('error') == []
+    assert check in [finding.check for finding in found.of(severity)]
+
+
+def test_whole_data_are_let_through(own):
+    found = check_data(own.write())
+    assert found.of('error') == found.of('warning') == []
+    assert {finding.check for finding in found.rows} == {'category-gaps'}
+
+
+def test_run_lengths_are_masks_too(own):
+    own.first.update(segmentation=rle(HEIGHT, WIDTH))
+    assert check_data(own.write()).of('error') == []
+
+
+def test_both_lists_of_names_are_shown(own):
+    change_classes(own, ('Cat', 'dog'))
+    error = check_data(own.write()).of('error')[0]
+    assert "metainfo has 'Cat', 'dog'; the file has 'cat', 'dog'" in error.sentence
+    assert error.examples == ["'Cat'"]
+
+
+def test_a_finding_counts_all_and_shows_three(own):
+    for item in own.train['annotations'][:5]:
+        item['bbox'] = [4, 6, 0, 16]
+    (error,) = [row for row in check_data(own.write()).of('error') if row.check == 'box-empty']
+    assert error.count == 5
+    assert error.examples[0] == 'annotation 1 of image 100: (4, 6, 0, 16)'
+    assert len(error.examples) == 3
+
+
+def test_what_mmdet_steps_over_is_a_warning_while_it_is_rare(own):
+    """COCO itself has two empty boxes among 860,000."""
+    own.train['annotations'] = [dict(item, id=i) for i, item in enumerate(own.train['annotations'] * 10)]
+    own.first['bbox'] = [4, 6, 0, 16]
+    found = check_data(own.write())
+    assert [(row.severity, row.count) for row in found.rows if row.check == 'box-empty'] == [('warning', 1)]
+
+
+def test_a_training_that_draws_other_images_may_miss_one(own):
+    own.dataset.pipeline[0].type = 'swin_mm.LoadImage'
+    own.image().unlink()
+    found = check_data(own.write())
+    assert found.of('error') == []
+    assert [row.check for row in found.of('warning')] == ['image-missing']
+
+
+def test_masks_do_not_matter_to_a_model_of_boxes(own):
+    own.dataset.pipeline[1].with_mask = False
+    all_objects(own, segmentation=[])
+    assert check_data(own.write()).of('error') == []
+
+
+def test_order_of_classes_is_mmdets(own):
+    """The rule behind `class-order`, asked of mmdet itself: labels follow the file."""
+    from mmdet.datasets import CocoDataset
+
+    own.write()
+    dataset = CocoDataset(str(own.root / 'train.json'), metainfo=dict(classes=('dog', 'cat')), data_prefix=dict(img=''))
+    assert dataset.cat2label == {1: 0, 3: 1}  # the cat is label 0, whose name is 'dog'
+
+
+def test_json_is_the_table_as_data(own):
+    own.first.update(bbox=[50, 6, 20, 16], segmentation=[])
+    report = json.loads(json.dumps(check_data(own.write()).as_json()))
+    assert (report['errors'], report['warnings'], report['notes']) == (2, 0, 2)
+    assert {row['check']: row['count'] for row in report['findings'] if row['severity'] == 'error'} == {
+        'box-outside': 1,
+        'mask-missing': 1,
+    }
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (7, 5), (40, 60), (300, 200)])
+@pytest.mark.parametrize('seed', range(4))
+def test_bounds_of_run_lengths_are_pycocotools(shape, seed):
+    random = np.random.default_rng(seed)
+    mask = np.zeros(shape, dtype=np.uint8, order='F')
+    mask[random.integers(shape[0]) :, random.integers(shape[1]) :] = random.random(1) < 2
+    mask *= random.random(shape) < 0.7
+    mask[-1, -1] = 1
+    coded = coco_mask.encode(mask)
+    rows, columns = np.nonzero(mask)
+    wanted = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    text = dict(size=coded['size'], counts=coded['counts'].decode())
+    assert mask_bounds(text) == (wanted, shape)
+    flat = mask.flatten(order='F')
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *changes, flat.size]).tolist()
+    assert mask_bounds(dict(size=list(shape), counts=[0, *runs] if flat[0] else runs)) == (wanted, shape)
+
+
+def test_the_embedded_shapes_pass(tmp_path):
+    cfg = Config.fromfile(find_config('mask_rcnn_swin_pico_shapes'))
+    move_data_root(cfg, str(tmp_path / 'shapes'))
+    assert [row.sentence for row in check_data(cfg).rows] == ['it is drawn on first use'] * 2
+    write_shapes(tmp_path / 'shapes', train=40, val=8)
+    found = check_data(cfg)
+    assert found.of('error') == found.of('warning') == []
+
+
+def test_photographs_of_coco_pass(own, shared):
+    mini = shared / 'data/coco_mini'
+    for loop in ('train', 'val', 'test'):
+        own.cfg[f'{loop}_dataloader'].dataset.update(
+            data_root=f'{mini}/', ann_file='annotations/instances_mini.json', data_prefix=dict(img='images/')
+        )
+    change_classes(own, ('person',))
+    own.cfg.model.roi_head.update(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1))
+    assert check_data(own.write()).of('error') == []
