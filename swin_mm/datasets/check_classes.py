@@ -15,24 +15,30 @@ NAMES_SHOWN = 12
 OTHER_HEADS = ('backbone', 'rpn_head', 'semantic_head', 'fused_semantic_head')
 
 
-def check_classes(classes: Any, coco: CocoColumns, found: Findings) -> bool:
-    """Checks the names of a data set's ``metainfo`` against the categories; False if they decide nothing further."""
+def check_names(classes: Any, found: Findings) -> bool:
+    """Checks that ``classes`` of a data set's ``metainfo`` are names; False if they are none."""
     if isinstance(classes, str):
         sentence = f'classes must be a tuple of names, got the string {classes!r}: write classes=({classes!r},)'
         found.add('error', 'classes-string', sentence)
         return False
     if not classes:
         found.add('error', 'classes-missing', 'metainfo must name the classes, got none: metainfo=dict(classes=(...))')
+    return bool(classes)
+
+
+def check_classes(classes: Any, coco: CocoColumns, found: Findings) -> bool:
+    """Checks ``classes`` of a data set's ``metainfo`` against the categories; False if they decide nothing further."""
+    if not check_names(classes, found):
         return False
     broken = [item for item in coco.categories if not _is_whole(item)]
     if broken:
         found.add('error', 'category-keys', 'categories need an id and a name', map(str, broken), len(broken))
         return False
-    _check_names(classes, [item['name'] for item in coco.categories], found)
+    _check_order(classes, [item['name'] for item in coco.categories], found)
     return True
 
 
-def _check_names(classes: Sequence[str], names: Sequence[str], found: Findings) -> None:
+def _check_order(classes: Sequence[str], names: Sequence[str], found: Findings) -> None:
     """Checks ``classes`` of ``metainfo`` against the ``names`` of a file.
 
     mmdet numbers the classes as the file lists them, whatever their order in ``metainfo``

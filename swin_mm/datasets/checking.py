@@ -10,9 +10,10 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import one_line
 from ..recipes import SELF_MADE, datasets_in, settings_within, type_name
-from .check_classes import check_classes, check_counts, check_heads
+from .check_classes import check_classes, check_counts, check_heads, check_names
 from .check_coco import check_annotations, check_images_list
 from .check_images import ImageFile, check_files, check_overlap, read_files
+from .check_labels import check_labels
 from .coco_columns import CocoColumns
 from .findings import Findings
 
@@ -25,9 +26,9 @@ def check_data(
     decode: bool = False,
     make_progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Findings:
-    """Checks the data sets of the ``loops`` of a detection config whose annotations are in COCO's format.
+    """Checks the data sets of the ``loops`` of a config: annotations in COCO's format, or label maps of mmseg.
 
-    Reads the annotations and the header of every image; with ``decode`` all of every image. Other data sets, and files
+    Reads the annotations and the header of every image; with ``decode`` all of every file. Other data sets, and files
     in storage backends, are named in a note. ``make_progress(n)`` starts a bar of n files, and gives its update.
     """
     found = Findings()
@@ -62,16 +63,23 @@ class _Checker:
             if first == 'train':
                 self.files.setdefault(loop, []).extend(self.files.get('train', []))
             return
-        self.found.data = f'{loop}: {dataset.ann_file or type_name(settings)}'
-        if not _is_coco(dataset):
-            self.found.add('note', 'not-checked', f'{type_name(settings)} is of no kind that this check knows')
-            return
-        if '://' in dataset.ann_file or getattr(dataset, 'backend_args', None):
+        place = dataset.ann_file or dataset.data_prefix.get('img_path') or type_name(settings)
+        self.found.data = f'{loop}: {place}'
+        paths = [path for path in (dataset.ann_file, *dataset.data_prefix.values()) if path]
+        if any('://' in path for path in paths) or getattr(dataset, 'backend_args', None):
             self.found.add('note', 'not-checked', 'its files are in a storage backend')
-            return
-        if type_name(settings) in SELF_MADE and not os.path.exists(dataset.ann_file):
+        elif type_name(settings) in SELF_MADE and not any(map(os.path.exists, paths)):
             self.found.add('note', 'not-checked', 'it is drawn on first use')
-            return
+        elif _is_coco(dataset):
+            self.check_coco(loop, dataset, settings)
+        elif _has_label_maps(dataset):
+            self.check_segmentation(loop, dataset, settings)
+        else:
+            self.found.add('note', 'not-checked', f'{type_name(settings)} is of no kind that this check knows')
+
+    def check_coco(self, loop: str, dataset: Any, settings: dict) -> None:
+        """Checks annotations in COCO's format, and their images."""
+        classes = dataset.metainfo.get('classes')
         coco = self.read(dataset.ann_file, loop == 'test')
         if coco is None:
             return
@@ -80,7 +88,27 @@ class _Checker:
             check_heads(self.cfg.get('model') or {}, classes, self.found)
             check_annotations(coco, self.masks, self.found)
             check_counts(classes, coco, loop == 'train', loop == 'test', self.found)
-        self.check_files(loop, dataset, coco, settings)
+        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
+        sizes = [(image['width'], image['height']) for image in coco.images]
+        self.check_files(loop, paths, sizes, settings)
+
+    def check_segmentation(self, loop: str, dataset: Any, settings: dict) -> None:
+        """Checks images and their label maps, as mmseg lists them."""
+        classes = dataset.metainfo.get('classes')
+        if not check_names(classes, self.found):
+            return
+        check_heads(self.cfg.get('model') or {}, classes, self.found)
+        try:
+            samples = dataset.load_data_list()
+        except (AssertionError, OSError, ValueError) as error:
+            self.found.add('error', 'empty', f'its images cannot be listed: {one_line(error)}')
+            return
+        if not samples:
+            sentence = f'no image in {dataset.data_prefix.get("img_path")} ends with img_suffix={dataset.img_suffix}'
+            self.found.add('error', 'empty', sentence)
+        files = self.check_files(loop, [sample['img_path'] for sample in samples], None, settings)
+        if any(type_name(step) in ('LoadAnnotations', 'LoadLabels') for _, step in settings_within(settings, '')):
+            check_labels(samples, files, len(classes), self.decode, self.found)
 
     def read(self, path: str, test: bool) -> CocoColumns | None:
         """Reads annotations; None, with a finding, if that is not possible."""
@@ -102,18 +130,19 @@ class _Checker:
             return None
         return coco
 
-    def check_files(self, loop: str, dataset: Any, coco: CocoColumns, settings: dict) -> None:
-        """Checks the images of a data set."""
+    def check_files(
+        self, loop: str, paths: Sequence[str], sizes: Sequence[tuple[int, int]] | None, settings: dict
+    ) -> list[ImageFile]:
+        """Reads the images of a data set and checks them; ``sizes``, (width, height), are those announced for them."""
         steps = [type_name(step) for _, step in settings_within(settings, '')]
         if 'LoadBands' in steps:
             self.found.add('note', 'not-checked', 'images of several bands (LoadBands) were not opened')
-            return
-        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
+            return [ImageFile(path) for path in paths]
         progress = self.make_progress(len(paths)) if self.make_progress and paths else None
         files = read_files(paths, self.decode, progress)
-        sizes = [(image['width'], image['height']) for image in coco.images]
         check_files(files, sizes, loop == 'train' and 'LoadImage' in steps, self.found)
         self.files.setdefault(loop, []).extend(files)
+        return files
 
     def check_overlaps(self) -> None:
         """Compares the images of validation and test with those of training."""
@@ -134,3 +163,11 @@ def _is_coco(dataset: Any) -> bool:
         and not isinstance(dataset, LVISV05Dataset)
         and type(dataset).parse_data_info is CocoDataset.parse_data_info
     )
+
+
+def _has_label_maps(dataset: Any) -> bool:
+    try:
+        from mmseg.datasets import BaseSegDataset
+    except ModuleNotFoundError:  # a machine for detection
+        return False
+    return isinstance(dataset, BaseSegDataset)

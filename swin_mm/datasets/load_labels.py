@@ -42,9 +42,9 @@ class LoadLabels(LoadAnnotations):
         path = results['seg_map_path']
         try:
             with Image.open(BytesIO(fileio.get(path, backend_args=self.backend_args))) as image:
-                _check_kind(image, path)
+                check_kind(image, path)
                 # Against the original size: a test pipeline loads labels after it has resized the image.
-                _check_size(image, path, results)
+                check_size(image, path, results)
             super()._load_seg_map(results)
         except FileNotFoundError as error:
             raise FileNotFoundError(f'label file {path} of {results.get("img_path")} is not there') from error
@@ -67,7 +67,7 @@ class LoadLabels(LoadAnnotations):
         return f'{super().__repr__()[:-1]}, num_classes={self.num_classes})'
 
 
-def _check_kind(image: ImageFile.ImageFile, path: str) -> None:
+def check_kind(image: ImageFile.ImageFile, path: str) -> None:
     """Raises ValueError unless the pixels of ``image`` (opened, not yet decoded) are class indices."""
     packed = str(image.tile[0][3]) if image.tile else image.mode  # the pixels of the file, before Pillow unpacks them
     if image.mode not in ('1', 'L', 'P'):
@@ -86,7 +86,7 @@ def _check_kind(image: ImageFile.ImageFile, path: str) -> None:
     )
 
 
-def _check_size(image: Image.Image, path: str, results: dict) -> None:
+def check_size(image: Image.Image, path: str, results: dict) -> None:
     height, width = results.get('ori_shape', image.size[::-1])[:2]
     if image.size != (width, height):
         raise ValueError(
