@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from .findings import Findings
+from .near_duplicates import Lookalikes, fingerprint
 
 THREADS = 8  # opening a file waits for the disk more than it computes
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the picture lies on its side
@@ -16,7 +17,10 @@ Progress = Callable[[int], None]
 
 
 class ImageFile(NamedTuple):
-    """What the start of a file says. ``size`` is (width, height) in pixels as stored, ``fault`` why it has none."""
+    """What a file says. ``size`` is (width, height) in pixels as stored, ``fault`` why it has none.
+
+    ``look`` is the `fingerprint` of the pixels if they were decoded.
+    """
 
     path: str
     size: tuple[int, int] | None = None
@@ -24,6 +28,7 @@ class ImageFile(NamedTuple):
     length: int = 0
     fault: str | None = None
     missing: bool = False
+    look: int | None = None
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
@@ -40,9 +45,8 @@ def read_file(path: str, decode: bool = False) -> ImageFile:
         with Image.open(path) as image:
             # Of a PNG, Pillow would decode all pixels to look for EXIF behind them.
             turned = 'exif' in image.info and image.getexif().get(ORIENTATION) in TURNED
-            if decode:
-                image.load()
-            return ImageFile(path, image.size, turned, length)
+            look = fingerprint(image) if decode else None
+            return ImageFile(path, image.size, turned, length, look=look)
     except FileNotFoundError:
         return ImageFile(path, fault='no such file', missing=True)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -93,17 +97,19 @@ def check_files(
 
 
 def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found: Findings) -> None:
-    """Looks for images of the split ``other`` in the training set: the same file, or another of the same content.
+    """Looks for images of the split ``other`` in the training set: the same file, the same content, or the same look.
 
-    Only files of equal length and size are read.
+    Only files of equal length and size are read; looks are compared where images were decoded.
     """
+    train = list(train)
     paths: set[str] = set()
     alike: dict[tuple, list[str]] = {}
     for file in train:
         paths.add(os.path.abspath(file.path))
         if file.size:
             alike.setdefault((file.length, file.size), []).append(file.path)
-    same, copies = [], []
+    looks = Lookalikes((file.look, file.path) for file in train if file.look is not None)
+    same, copies, similar = [], [], []
     digests: dict[str, bytes] = {}
     for file in other:
         if os.path.abspath(file.path) in paths:
@@ -111,11 +117,15 @@ def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found:
         elif file.size:
             mine = _digest(file.path, digests) if (file.length, file.size) in alike else b''
             twins = [path for path in alike.get((file.length, file.size), ()) if _digest(path, digests) == mine]
+            near = looks.find(file.look) if file.look is not None and not twins else None
             copies += [f'{file.path} is {twins[0]}'] if twins else []
+            similar += [f'{file.path} and {near}'] if near else []
     sentence = 'images are in the training set too, so the metric says little'
     found.add('warning', 'overlap', sentence, same, len(same))
     sentence = 'images have the content of an image of the training set, so the metric says little'
     found.add('warning', 'overlap-content', sentence, copies, len(copies))
+    sentence = 'images look nearly like an image of the training set: the same one at another size or quality?'
+    found.add('warning', 'overlap-look', sentence, similar, len(similar))
 
 
 def _digest(path: str, digests: dict[str, bytes]) -> bytes:
