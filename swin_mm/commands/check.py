@@ -12,19 +12,28 @@ from collections.abc import Callable, Sequence
 from mmengine.utils import ProgressBar
 
 from ..datasets.checking import check_data
+from ..datasets.findings import Findings
+from ..datasets.report import write_report
+from ..errors import PreflightError
 from . import launch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Gives the exit status, 1 if there are errors; ``argv`` None is the command line."""
+    """Gives the exit status, 1 if there are errors; ``argv`` None is the command line.
+
+    Raises PreflightError if there is no such config, or the report cannot be written.
+    """
     parser = argparse.ArgumentParser(description='Check the data sets of a config')
     parser.add_argument('config', help=launch.CONFIG_HELP)
     parser.add_argument('--json', action='store_true', help='print the findings as JSON')
     parser.add_argument('--images', action='store_true', help='decode every image, and not only its header')
+    parser.add_argument('--report', metavar='FILE.html', help='write a page that shows the images with faults too')
     launch.add_cfg_options(parser)
     args = parser.parse_args(argv)
     cfg = launch.read_config(args.config, args.cfg_options)
     found = check_data(cfg, decode=args.images, make_progress=_progress if sys.stderr.isatty() else None)
+    if args.report:
+        _write_report(found, args.report, args.config)
     if args.json:
         print(json.dumps(found.as_json(), indent=2))
     else:
@@ -32,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line)
         print(f'{args.config}: {found.summary()}')
     return 1 if found.of('error') else 0
+
+
+def _write_report(found: Findings, path: str, config: str) -> None:
+    try:
+        write_report(found, path, f'swin-mm check {config}')
+    except OSError as error:
+        raise PreflightError(f'--report must be a file that can be written, got {path}: {error.strerror}') from error
 
 
 def _progress(files: int) -> Callable[[int], None]:

@@ -1,14 +1,14 @@
 """Checks annotations in COCO's format for what mmdet would skip in silence or trip over."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .coco_columns import CocoColumns
-from .findings import Findings
+from .findings import Findings, Offender
 
 SKIPPED_SHARE = 0.01  # of the annotations; mmdet steps over some broken ones, as COCO has them; more are a broken file
 BOX_SLACK, MASK_SLACK = 1.0, 2.0  # pixels: what rounding explains
@@ -25,9 +25,12 @@ def check_images_list(coco: CocoColumns, found: Findings) -> None:
     _add_repeated(found, 'warning', 'duplicate-file', 'files are listed as more than one image', files)
 
 
-def check_annotations(coco: CocoColumns, masks: bool, found: Findings) -> None:
-    """Checks the ids, the boxes and, with ``masks``, the masks of ``coco``; its images and categories are whole."""
-    check = _Check(coco, found)
+def check_annotations(coco: CocoColumns, paths: Sequence[str], masks: bool, found: Findings) -> None:
+    """Checks the ids, the boxes and, with ``masks``, the masks of ``coco``; its images and categories are whole.
+
+    ``paths`` are the files of its images.
+    """
+    check = _Check(coco, paths, found)
     check.ids()
     check.boxes()
     if masks:
@@ -56,8 +59,8 @@ def _add_repeated(found: Findings, severity: str, check: str, sentence: str, key
 class _Check:
     """The annotations of one file beside their images; a mask of annotations is (N,) bool."""
 
-    def __init__(self, coco: CocoColumns, found: Findings):
-        self.coco, self.found = coco, found
+    def __init__(self, coco: CocoColumns, paths: Sequence[str], found: Findings):
+        self.coco, self.paths, self.found = coco, paths, found
         places = {image['id']: i for i, image in enumerate(coco.images)}
         self.image = np.array([places.get(key, -1) for key in coco.image_ids], dtype=np.int64)
         # Width and height of each annotation's image, NaN where it is unknown: comparisons with NaN are false.
@@ -131,9 +134,10 @@ class _Check:
     def severity(self, count: int) -> str:
         return 'error' if count > SKIPPED_SHARE * len(self.coco.ids) else 'warning'
 
-    def named(self, mask: np.ndarray, shown: list[str] | None = None) -> Iterable[str]:
+    def named(self, mask: np.ndarray, shown: list[str] | None = None) -> Iterator[Offender]:
         """Yields a line for each annotation of ``mask``, with ``shown`` of it, or its box."""
         for i in np.flatnonzero(mask):
-            box = ', '.join(f'{value:g}' for value in self.coco.table[i, :4])
-            text = shown[i] if shown else f'({box})'
-            yield f'annotation {self.coco.ids[i]} of image {self.coco.image_ids[i]}: {text}'
+            box = tuple(self.coco.table[i, :4].tolist())
+            text = shown[i] if shown else f'({", ".join(f"{value:g}" for value in box)})'
+            path = self.paths[self.image[i]] if self.image[i] >= 0 else None
+            yield Offender(f'annotation {self.coco.ids[i]} of image {self.coco.image_ids[i]}: {text}', path, box)

@@ -1,5 +1,6 @@
 """Checks image files: that they are there, can be read and have the announced size, and are in one split only."""
 
+import filecmp
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -8,11 +9,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from .findings import Findings
+from .findings import Findings, Offender
 from .near_duplicates import Lookalikes, fingerprint
 
 THREADS = 8  # opening a file waits for the disk more than it computes
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the picture lies on its side
+PIECE = 4096  # bytes; images without compression are all of one length, and must not all be read
 Progress = Callable[[int], None]
 
 
@@ -72,21 +74,21 @@ def check_files(
     With ``may_miss`` the training draws other images for a few that cannot be read (`LoadImage`).
     """
     missing = [file.path for file in files if file.missing]
-    broken = [f'{file.path}: {file.fault}' for file in files if file.fault and not file.missing]
+    broken = [Offender(f'{file.path}: {file.fault}', file.path) for file in files if file.fault and not file.missing]
     count = len(missing) + len(broken)
     severity = 'warning' if may_miss and (count < 10 or count <= 0.01 * len(files)) else 'error'
     found.add(severity, 'image-missing', 'images are not there', missing, len(missing))
     found.add(severity, 'image-broken', 'images cannot be read', broken, len(broken))
     if announced is None:
         return
-    turned: list[str] = []
-    other: list[str] = []
+    turned: list[Offender] = []
+    other: list[Offender] = []
     for file, size in zip(files, announced, strict=True):
         if file.size and file.shown_size != size:
             is_turned = file.turned and file.size == size
             actual = 'x'.join(map(str, file.shown_size or ()))
             line = f'{file.path}: {actual}, the annotations say {size[0]:g}x{size[1]:g}'
-            (turned if is_turned else other).append(line)
+            (turned if is_turned else other).append(Offender(line, file.path))
     sentence = (
         'images (width x height) are turned when they are loaded, by their EXIF orientation, but the annotations are '
         'not: turn the files once and for all (`exiftran -ai`, `mogrify -auto-orient`), or annotate them as seen'
@@ -99,7 +101,7 @@ def check_files(
 def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found: Findings) -> None:
     """Looks for images of the split ``other`` in the training set: the same file, the same content, or the same look.
 
-    Only files of equal length and size are read; looks are compared where images were decoded.
+    Only files of equal length and size are compared; looks are compared where images were decoded.
     """
     train = list(train)
     paths: set[str] = set()
@@ -110,16 +112,15 @@ def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found:
             alike.setdefault((file.length, file.size), []).append(file.path)
     looks = Lookalikes((file.look, file.path) for file in train if file.look is not None)
     same, copies, similar = [], [], []
-    digests: dict[str, bytes] = {}
+    is_copy = _Copies().is_copy
     for file in other:
         if os.path.abspath(file.path) in paths:
-            same.append(file.path)
+            same.append(Offender(file.path, file.path))
         elif file.size:
-            mine = _digest(file.path, digests) if (file.length, file.size) in alike else b''
-            twins = [path for path in alike.get((file.length, file.size), ()) if _digest(path, digests) == mine]
-            near = looks.find(file.look) if file.look is not None and not twins else None
-            copies += [f'{file.path} is {twins[0]}'] if twins else []
-            similar += [f'{file.path} and {near}'] if near else []
+            twin = next((path for path in alike.get((file.length, file.size), ()) if is_copy(file.path, path)), None)
+            near = looks.find(file.look) if file.look is not None and not twin else None
+            copies += [Offender(f'{file.path} is {twin}', file.path)] if twin else []
+            similar += [Offender(f'{file.path} and {near}', file.path)] if near else []
     sentence = 'images are in the training set too, so the metric says little'
     found.add('warning', 'overlap', sentence, same, len(same))
     sentence = 'images have the content of an image of the training set, so the metric says little'
@@ -128,8 +129,18 @@ def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found:
     found.add('warning', 'overlap-look', sentence, similar, len(similar))
 
 
-def _digest(path: str, digests: dict[str, bytes]) -> bytes:
-    if path not in digests:
-        with open(path, 'rb') as file:
-            digests[path] = hashlib.sha256(file.read()).digest()
-    return digests[path]
+class _Copies:
+    """Compares files of equal length by a piece from their middle, and as a whole if it is equal."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, bytes] = {}
+
+    def is_copy(self, path: str, other: str) -> bool:
+        return self.piece(path) == self.piece(other) and filecmp.cmp(path, other, shallow=False)
+
+    def piece(self, path: str) -> bytes:
+        if path not in self.pieces:
+            with open(path, 'rb') as file:
+                file.seek(os.path.getsize(path) // 2)
+                self.pieces[path] = hashlib.sha256(file.read(PIECE)).digest()
+        return self.pieces[path]

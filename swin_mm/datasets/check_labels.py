@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from .check_images import ImageFile
-from .findings import Findings
+from .findings import Findings, Offender
 
 DECODED = 200  # label files of a data set whose values are looked at, unless all are
 SENTENCES = {
@@ -35,16 +35,18 @@ def check_labels(
             for i, (sample, image) in enumerate(zip(samples, images, strict=True))
             if 'seg_map_path' in sample
         ]
-        faults = [fault for fault in pool.map(lambda job: _fault(*job), jobs) if fault]
+        results = zip(jobs, pool.map(_fault, jobs), strict=True)
+        faults = [(*fault, job[0]['img_path']) for job, fault in results if fault]
     for check, sentence in SENTENCES.items():
-        lines = [text for kind, text in faults if kind == check]
+        lines = [Offender(text, path) for kind, text, path in faults if kind == check]
         found.add('error', check, sentence, lines, len(lines))
 
 
-def _fault(sample: dict, image: ImageFile, classes: int, values: bool) -> tuple[str, str] | None:
-    """Says what is wrong with a label file: (check, sentence)."""
+def _fault(job: tuple[dict, ImageFile, int, bool]) -> tuple[str, str] | None:
+    """Says what is wrong with a label file, (check, sentence); the last of ``job`` is whether to look at its values."""
     from .load_labels import LoadLabels, check_kind, check_size
 
+    sample, image, classes, values = job
     path = sample['seg_map_path']
     size = {'ori_shape': image.shown_size[::-1]} if image.shown_size else {}
     results: dict[str, Any] = {**sample, **size, 'seg_fields': []}

@@ -84,11 +84,11 @@ class _Checker:
         if coco is None:
             return
         check_images_list(coco, self.found)
+        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
         if check_classes(classes, coco, self.found) and classes:
             check_heads(self.cfg.get('model') or {}, classes, self.found)
-            check_annotations(coco, self.masks, self.found)
+            check_annotations(coco, paths, self.masks, self.found)
             check_counts(classes, coco, loop == 'train', loop == 'test', self.found)
-        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
         sizes = [(image['width'], image['height']) for image in coco.images]
         self.check_files(loop, paths, sizes, settings)
 

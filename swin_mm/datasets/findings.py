@@ -1,24 +1,38 @@
 """What a check of a data set found, and how it reads: a table for people, JSON for programs."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 SEVERITIES = ('error', 'warning', 'note')
 EXAMPLES = 3
+OFFENDERS = 12  # shown with their images by `write_report`
+
+
+class Offender(NamedTuple):
+    """An example: ``text``, and if known the ``path`` of an image and a ``box`` (x, y, width, height) in pixels."""
+
+    text: str
+    path: str | None = None
+    box: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of defect in one data set, with how many there are and the first ``EXAMPLES`` of them."""
+    """One kind of defect in one data set, with how many there are and the first ``OFFENDERS`` of them."""
 
     severity: str
     check: str
     data: str
     count: int
     sentence: str
-    examples: list[str]
+    offenders: list[Offender]
+
+    @property
+    def examples(self) -> list[str]:
+        """The first ``EXAMPLES`` as text."""
+        return [offender.text for offender in self.offenders[:EXAMPLES]]
 
 
 class Findings:
@@ -28,10 +42,13 @@ class Findings:
         self.rows: list[Finding] = []
         self.data = ''
 
-    def add(self, severity: str, check: str, sentence: str, examples: Iterable[str] = (), count: int = 1) -> None:
+    def add(
+        self, severity: str, check: str, sentence: str, examples: Iterable[str | Offender] = (), count: int = 1
+    ) -> None:
         """Notes a finding; does nothing if ``count`` is 0."""
         if count:
-            shown = list(islice(examples, EXAMPLES))
+            first = islice(examples, OFFENDERS)
+            shown = [Offender(example) if isinstance(example, str) else example for example in first]
             self.rows.append(Finding(severity, check, self.data, int(count), sentence, shown))
 
     def of(self, severity: str) -> list[Finding]:
@@ -40,7 +57,10 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """Gives plain data: the number of findings of each severity, and all findings, errors first."""
-        rows = [asdict(row) for severity in SEVERITIES for row in self.of(severity)]
+        rows: list[dict[str, Any]] = []
+        for row in (row for severity in SEVERITIES for row in self.of(severity)):
+            rows.append({key: value for key, value in vars(row).items() if key != 'offenders'})
+            rows[-1]['examples'] = row.examples
         return {f'{severity}s': len(self.of(severity)) for severity in SEVERITIES} | {'findings': rows}
 
     def lines(self, severities: Iterable[str] = SEVERITIES) -> Iterator[str]:

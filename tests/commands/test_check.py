@@ -1,11 +1,16 @@
 """``check``: a table or JSON, and the exit status that scripts ask for."""
 
+import base64
+import io
 import json
+import re
 
 import pytest
+from PIL import Image
 from samples.own_data import OwnData
 
 from swin_mm.commands.check import main
+from swin_mm.errors import PreflightError
 
 
 @pytest.fixture
@@ -66,3 +71,27 @@ def test_only_decoding_finds_an_image_that_is_cut_short(own, check):
 
 def test_options_change_the_config(own, check):
     assert check('--cfg-options', 'model.roi_head.bbox_head.num_classes=80')[0] == 1
+
+
+def test_the_report_shows_the_images_with_their_boxes(own, check, tmp_path):
+    own.first['bbox'] = [40, 20, 60, 20]
+    own.image(3).write_bytes(b'<script>alert(1)</script>')
+    own.train['categories'].append(dict(id=9, name='<b>cow</b>'))
+    page = tmp_path / 'faults.html'
+    assert check('--report', str(page))[0] == 1
+    text = page.read_text()
+    assert '<script>' not in text
+    assert '&lt;b&gt;cow&lt;/b&gt;' in text
+    section = text[text.index('error: box-outside (1)') : text.index('error: mask-outside (1)')]
+    assert 'annotation 1 of image 100: (40, 20, 60, 20)' in section
+    (data,) = re.findall(r'data:image/jpeg;base64,([^"]+)"', section)
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (240, 180)
+        red, green, _ = image.convert('RGB').getpixel((150, 110))  # the left edge of the box, 3.75 times as large
+    assert red > 150
+    assert green < 110
+
+
+def test_a_report_that_cannot_be_written_is_said(own, check):
+    with pytest.raises(PreflightError, match=r'--report must be a file .*/gone/faults\.html: No such file'):
+        check('--report', str(own.root / 'gone/faults.html'))
