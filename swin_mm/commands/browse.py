@@ -9,8 +9,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ..datasets.browsing import Split
 from ..datasets.contact_sheets import write_page, write_sheet
 from ..datasets.object_statistics import objects_of, write_statistics
@@ -27,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the augmentation; default: 0')
     parser.add_argument('--stats', action='store_true', help='measure all objects of the split instead')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=launch.OPTIONS_HELP)
+    launch.add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.number < 1:
         parser.error(f'--number must be at least 1, got {args.number}')

@@ -23,11 +23,6 @@ compat.trust_no_file()
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 CONFIG_HELP = 'config file, or the name of a recipe (`swin-mm recipes` lists them)'
-OPTIONS_HELP = (
-    'settings to change in the config; lists as key="[a,b]" or key=a,b, without spaces. data_root=FOLDER moves every '
-    'data set and evaluator of the config there; a relative data_root starts at the working directory. '
-    'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)'
-)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -48,7 +43,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help=OPTIONS_HELP,
+        help='settings to change in the config; lists as key="[a,b]" or key=a,b, without spaces. data_root=FOLDER '
+        'moves every data set and evaluator of the config there; a relative data_root starts at the working directory. '
+        'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)',
     )
 
 
