@@ -5,6 +5,7 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'test a checkpoint: metrics, drawn images, several views',
     'predict': 'draw what a model finds in images, and write its predictions',
+    'init': 'write a config that trains on your own data',
     'check': 'find what is wrong with the data sets of a config',
     'verify': "test published weights and compare with the recipe's numbers",
     'recipes': 'list the recipes with their expected numbers',

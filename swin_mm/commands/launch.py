@@ -25,10 +25,13 @@ MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_sche
 CONFIG_HELP = 'config file, or the name of a recipe (`swin-mm recipes` lists them)'
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the flags that training and testing share, as in mmdet's scripts."""
+def make_parser(description: str, **config: str) -> argparse.ArgumentParser:
+    """A parser with the flags that training and testing share, as in mmdet's scripts.
+
+    ``config`` are options of the argument of that name.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help=CONFIG_HELP)
+    parser.add_argument('config', help=CONFIG_HELP, **config)  # type: ignore[arg-type]
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')

@@ -1,5 +1,6 @@
 """Trains the model of a config: flags as in mmdet 3.3's tools/train.py, for detection and segmentation."""
 
+import argparse
 import os
 from collections.abc import Sequence
 
@@ -12,23 +13,17 @@ from ..engine.newest import agreed_checkpoint, checkpoint_folders
 from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision, check_strategy
 from ..errors import PreflightError
 from ..recipes import short_name
-from . import launch
+from . import init, launch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains as ``argv`` (None: the command line) says; raises PreflightError if the run cannot start."""
-    parser = launch.make_parser('Train a model')
-    parser.add_argument('--amp', action='store_true', help='mixed precision training, on a GPU')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a path from the newest whole one in the work dir, or from the start '
-        'if there is none',
-    )
+    parser = _make_parser()
     args = parser.parse_args(argv)
+    if args.data is not None:
+        args.config = init.write(args.data, args.config)
+    elif args.config is None:
+        parser.error('a config, or --data FOLDER, is needed')
     cfg = launch.load_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -50,6 +45,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     advice = batch_advice(cfg, runner.world_size)
     runner.register_hook(Notes([*([advice] if advice else []), *found, *notes]))
     runner.train()
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = launch.make_parser('Train a model', nargs='?')
+    parser.add_argument(
+        '--data',
+        help='folder of your own data: writes a config for them as `swin-mm init` does, for the recipe that CONFIG '
+        'names, if it names one, and trains it',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision training, on a GPU')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path from the newest whole one in the work dir, or from the start '
+        'if there is none',
+    )
+    return parser
 
 
 class Notes(Hook):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from PIL import Image
-from samples.own_data import OwnData
+from samples.breakable_data import OwnData
 
 from swin_mm.commands.check import main
 from swin_mm.errors import PreflightError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from samples.own_data import OwnData
+from samples.breakable_data import OwnData
 from samples.tiny_training import ROOT
 
 from swin_mm.commands import check as check_command

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
-from samples.own_data import settings
+from samples.breakable_data import settings
 
 from swin_mm.datasets.checking import check_data
 

@@ -8,8 +8,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as coco_mask
+from samples.breakable_data import HEIGHT, WIDTH, OwnData
 from samples.odd_images import turned
-from samples.own_data import HEIGHT, WIDTH, OwnData
 
 from swin_mm.datasets.checking import check_data
 from swin_mm.datasets.mask_bounds import mask_bounds

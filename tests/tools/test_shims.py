@@ -9,6 +9,7 @@ from samples.tiny_training import ROOT
 
 SCRIPTS = {
     'tools/train.py': 'train',
+    'tools/init_config.py': 'init',
     'tools/test.py': 'test',
     'tools/get_flops.py': 'flops',
     'tools/convert_checkpoint.py': 'convert',

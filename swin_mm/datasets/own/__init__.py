@@ -1,0 +1,7 @@
+"""Reads a person's own data, whatever their layout, and writes a config that trains on them."""
+
+from .config import ARCHES, OwnConfig, choose_recipe, write_detection
+from .find import find_coco
+from .split import prepare
+
+__all__ = ['ARCHES', 'OwnConfig', 'choose_recipe', 'find_coco', 'prepare', 'write_detection']

@@ -1,0 +1,225 @@
+"""Writes the config that trains a recipe's model on a person's own data: one page, every choice with its reason."""
+
+import difflib
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mmengine.config import Config
+
+from ...errors import PreflightError
+from ...recipes import known_recipes, settings_within, type_name
+from .coco import Part, has_mask
+
+ARCHES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
+SUFFIXES = ('', '_instance', '_3x')
+IMAGES_SEEN, EPOCHS = 12_000, (12, 100)  # as many epochs as show so many images, within these bounds
+LARGEST = (1333, 800)  # long and short side in pixels, as on COCO
+SMALL_OBJECT = 32  # pixels, where COCO's small objects end
+
+
+@dataclass
+class OwnConfig:
+    """A config as text, and what one must know of it: the ``size`` (long, short) that images are scaled to at most."""
+
+    text: str
+    recipe: str
+    size: tuple[int, int]
+    last_checkpoint: str
+
+
+def choose_recipe(model: str, arch: str = 'tiny') -> Path:
+    """The recipe that ``model`` names, or that has this kind of model with a Swin of ``arch``.
+
+    Raises PreflightError if there is none.
+    """
+    known = {path.stem: path for path in known_recipes()}
+    family = [f'{model}_swin_{ARCHES[arch]}{suffix}' for suffix in SUFFIXES]
+    found = next((name for name in [model, *family] if name in known), None)
+    if found is None:
+        near = [name for name in known if name.startswith(f'{model}_')] or difflib.get_close_matches(model, known)
+        hint = f'did you mean {" or ".join(near)}?' if near else '`swin-mm recipes` lists them'
+        raise PreflightError(f'no recipe has --model {model} with --arch {arch}: {hint}')
+    return known[found]
+
+
+def write_detection(recipe: Path, parts: dict[str, Part], classes: list[str], root: Path, made_by: str) -> OwnConfig:
+    """Writes the config of ``recipe`` for boxes, or masks if it learns these, of ``parts`` 'train' and 'val'.
+
+    All images are below ``root``. ``made_by`` is the command that writes it again.
+
+    Raises PreflightError if the recipe does not suit: it learns masks that the data lack, or puts images together.
+    """
+    cfg = Config.fromfile(recipe)
+    masks = _learns_masks(cfg, recipe, parts)
+    size = _image_size(parts['train'], _fixed_size(cfg))
+    schedule, last_checkpoint = _schedule(cfg, len(parts['train'].content['images']))
+    root = root.resolve()
+    text = TEMPLATE.format(
+        made_by=made_by,
+        counts=[len(parts[name].content['images']) for name in ('train', 'val')],
+        recipe=recipe.name,
+        root=f'{root.as_posix()}/',
+        classes=_wrapped(classes),
+        heads=_heads(cfg.model, len(classes)),
+        start=PRETRAINED if cfg.model.backbone.get('init_cfg') else '# Starts from random weights.',
+        size=size,
+        least=(size[0], _rounded(size[1] * 0.6)),
+        load=f"dict(type='LoadAnnotations', with_bbox=True{', with_mask=True' if masks else ''})",
+        kind='' if type_name(cfg.train_dataloader.dataset) == 'CocoDataset' else "type='CocoDataset', ",
+        train=_dataset(parts['train'], root),
+        val=_dataset(parts['val'], root),
+        val_file=_joined(root, parts['val'].path),
+        schedule=schedule,
+        rate=_rate(cfg),
+    )
+    return OwnConfig(text, recipe.stem, size, last_checkpoint)
+
+
+PRETRAINED = (
+    """# Starts from weights of the backbone, downloaded once. Without: --cfg-options model.backbone.init_cfg=None"""
+)
+TEMPLATE = """# Written by `{made_by}`: {counts[0]} images to train on, {counts[1]} to validate.
+_base_ = 'swin_mm::{recipe}'
+data_root = {root!r}
+classes = {classes}
+model = dict({heads})
+{start}
+load_from = None  # or a checkpoint of the same model, trained on COCO or by you: better where images are few
+
+# At most {size[0]} x {size[1]} pixels, long side by short side; in training the short side is {least[1]} to {size[1]}.
+load_objects = {load}
+train_pipeline = [
+    dict(type='swin_mm.LoadImage'),
+    load_objects,
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomResize', scale=[{least}, {size}], keep_ratio=True),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale={size}, keep_ratio=True),
+    load_objects,
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+own = dict({kind}data_root=data_root, metainfo=dict(classes=classes))
+train = dict({train}, pipeline=train_pipeline)
+val = dict({val}, pipeline=test_pipeline)
+train_dataloader = dict(dataset=dict(own, **train))
+val_dataloader = dict(dataset=dict(own, **val))
+test_dataloader = val_dataloader
+val_evaluator = test_evaluator = dict(ann_file={val_file})
+
+{schedule}
+auto_scale_lr = dict(enable=True)  # {rate}
+"""
+
+
+def _learns_masks(cfg: Config, recipe: Path, parts: dict[str, Part]) -> bool:
+    kind = type_name(cfg.train_dataloader.dataset)
+    if kind not in ('CocoDataset', 'ShapesDataset') or 'PipelineSwitchHook' in str(cfg.default_hooks):
+        raise PreflightError(
+            f'recipe {recipe.stem} has a way of its own to put its data together, which `init` does not write: take '
+            'another, such as mask_rcnn or faster_rcnn'
+        )
+    masks = 'segm' in cfg.val_evaluator.metric
+    for part in parts.values() if masks else ():
+        without = sum(not has_mask(annotation) for annotation in part.content['annotations'])
+        if without:
+            raise PreflightError(
+                f'recipe {recipe.stem} learns masks, and {without} of {len(part.content["annotations"])} objects in '
+                f'{part.path} have a box alone: take --model faster_rcnn, or outline them'
+            )
+    return masks
+
+
+def _image_size(part: Part, limit: int | None) -> tuple[int, int]:
+    """(long, short) that images are scaled to at most: their own median, up to twice that if objects are small."""
+    images, objects = part.content['images'], part.content['annotations']
+    short, long = (median(pick(image['width'], image['height']) for image in images) for pick in (min, max))
+    side = median(max(1.0, found['bbox'][2] * found['bbox'][3]) ** 0.5 for found in objects)
+    factor = min(2.0, max(1.0, SMALL_OBJECT / side))
+    factor = min(factor, LARGEST[0] / long, LARGEST[1] / short, (limit or long * factor) / long)
+    return _rounded(long * factor), _rounded(short * factor)
+
+
+def _fixed_size(cfg: Config) -> int | None:
+    """The side that a recipe pads every image to; larger ones it would cut."""
+    sizes = [
+        part['size'][0] for _, part in settings_within(cfg.model, 'model') if type_name(part) == 'BatchFixedSizePad'
+    ]
+    return sizes[0] if sizes else None
+
+
+def _rounded(side: float) -> int:
+    """The nearest multiple of 32, as the model pads to; COCO's 1333 stays."""
+    return 1333 if round(side) == 1333 else max(32, round(side / 32) * 32)
+
+
+def _schedule(cfg: Config, images: int) -> tuple[str, str]:
+    """The lines that say how long to train and how the rate falls, and the name of the last checkpoint."""
+    epochs = min(EPOCHS[1], max(EPOCHS[0], -(-IMAGES_SEEN // images)))
+    steps = -(-images // cfg.train_dataloader.batch_size)
+    warm_up = max(2, min(500, epochs * steps // 10))
+    by_epoch = cfg.train_cfg.type == 'EpochBasedTrainLoop'
+    length = epochs if by_epoch else epochs * steps
+    interval = max(1, length // 12)
+    loop = f'max_epochs={length}' if by_epoch else f'dynamic_intervals=None, max_iters={length}'
+    lines = f"""# {epochs} epochs show {epochs * images:,} images; the rate rises for {warm_up} steps and falls twice.
+train_cfg = dict({loop}, val_interval={interval})
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end={warm_up}),
+    dict(type='MultiStepLR', by_epoch={by_epoch}, milestones=[{length * 2 // 3}, {length * 11 // 12}], gamma=0.1),
+]
+default_hooks = dict(checkpoint=dict(interval={interval}))"""
+    return lines, f'epoch_{length}.pth' if by_epoch else f'iter_{length}.pth'
+
+
+def _rate(cfg: Config) -> str:
+    rate, batch, base = (
+        cfg.optim_wrapper.optimizer.lr,
+        cfg.train_dataloader.batch_size,
+        cfg.auto_scale_lr.base_batch_size,
+    )
+    return f'{rate:g} is for {base} images a step; {batch} images in one process get {rate * batch / base:.3g}'
+
+
+def _heads(settings: Any, classes: int, place: str = '_base_.model') -> str:
+    """The settings of heads that depend on the number of classes, as the arguments of ``dict``."""
+    found = []
+    if {'num_classes', 'num_things_classes'} & settings.keys():
+        name = 'num_classes' if 'num_classes' in settings else 'num_things_classes'
+        found.append(f'{name}={classes}')
+        weights = (settings.get('loss_cls') or {}).get('class_weight')
+        if weights:  # the last is of no object
+            found.append(f'loss_cls=dict(class_weight=[{weights[0]}] * {classes} + [{weights[-1]}])')
+    for key, value in settings.items():
+        if isinstance(value, dict) and (inner := _heads(value, classes, f'{place}.{key}')):
+            found.append(f'{key}=dict({inner})')
+        elif isinstance(value, list) and value and all(isinstance(v, dict) and 'num_classes' in v for v in value):
+            found.append(f'{key}=[dict(head, num_classes={classes}) for head in {place}.{key}]')
+    return ', '.join(found)
+
+
+def _dataset(part: Part, root: Path) -> str:
+    """Where the files of ``part`` are, seen from ``root``, as arguments of ``dict``; mmengine joins the two."""
+    prefix = part.images.resolve().relative_to(root).as_posix()
+    return f'ann_file={_seen_from(root, part.path)!r}, data_prefix=dict(img={"" if prefix == "." else prefix + "/"!r})'
+
+
+def _seen_from(root: Path, path: Path) -> str:
+    path = path.resolve()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _joined(root: Path, path: Path) -> str:
+    """The whole path in Python: mmengine joins no ``data_root`` to the file of an evaluator."""
+    file = _seen_from(root, path)
+    return repr(file) if Path(file).is_absolute() else f'data_root + {file!r}'
+
+
+def _wrapped(classes: list[str]) -> str:
+    text = repr(tuple(classes))
+    return text if len(text) < 100 else textwrap.fill(text, 116, subsequent_indent='    ', break_on_hyphens=False)

@@ -1,0 +1,72 @@
+"""Sets images apart for validation, the same ones each time, and mends what is not ready to be trained on."""
+
+import hashlib
+from pathlib import Path
+
+from ...errors import PreflightError, shortlist
+from .coco import Part, check_sizes, mend
+
+SHARE = 0.2  # of the images, if there is one file for all
+
+
+def prepare(parts: dict[str, Part], folder: Path) -> tuple[dict[str, Part], list[str]]:
+    """Gives a part to train on and one to validate, ready for mmdet, and the classes, in the order of the labels.
+
+    A single part is split. What is split or mended is for `Part.save` to write to ``folder``, as train.json and
+    val.json. Raises PreflightError if both parts have an image, or list the classes in different orders.
+    """
+    for name, part in parts.items():
+        if mend(part):
+            parts[name] = Part(folder / f'{name}.json', part.images, part.content, unwritten=True)
+        check_sizes(part)
+    if 'val' not in parts:
+        parts = _split(parts['train'], folder)
+    both = set(parts['train'].files()) & set(parts['val'].files())
+    if both:
+        raise PreflightError(
+            f'{parts["train"].path} and {parts["val"].path} must not share images, got {shortlist(map(str, both))}'
+        )
+    return parts, _classes(parts)
+
+
+def _split(part: Part, folder: Path) -> dict[str, Part]:
+    """Sets a fifth of the images apart: those whose names have the lowest hashes, on any machine, in any order.
+
+    The copies that Roboflow's augmentation makes of one image (NAME.rf.HASH.jpg) stay together.
+    """
+    images = part.content['images']
+    groups = sorted({_source(image['file_name']) for image in images}, key=_hash)
+    if len(groups) < 2:
+        raise PreflightError(f'{part.path} must have two different images at least, to train on and to validate')
+    held_out = set(groups[: max(1, round(SHARE * len(groups)))])
+    parts = {}
+    for name, held in (('train', False), ('val', True)):
+        chosen = [image for image in images if (_source(image['file_name']) in held_out) == held]
+        ids = {image['id'] for image in chosen}
+        annotations = [found for found in part.content['annotations'] if found['image_id'] in ids]
+        if not annotations:
+            raise PreflightError(f'{part.path} was split, and no image to {name} on has an annotation: annotate more')
+        content = dict(part.content, images=chosen, annotations=annotations)
+        parts[name] = Part(folder / f'{name}.json', part.images, content, unwritten=True)
+    return parts
+
+
+def _source(file_name: str) -> str:
+    return file_name.partition('.rf.')[0]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _classes(parts: dict[str, Part]) -> list[str]:
+    """The classes that have objects. mmdet numbers them in the order of each file, whatever the config's order is."""
+    counts = parts['train'].count() + parts['val'].count()
+    classes = [name for name in parts['train'].names if counts[name]]
+    order = [name for name in parts['val'].names if counts[name]]
+    if order != classes:
+        raise PreflightError(
+            f'{parts["train"].path} and {parts["val"].path} must list the same classes in the same order, got '
+            f'{shortlist(classes)} and {shortlist(order)}'
+        )
+    return classes

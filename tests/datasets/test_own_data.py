@@ -1,0 +1,156 @@
+"""Own data in COCO's format: what is found, split, mended and refused, and the heads of every recipe."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+from PIL import Image
+from samples.own_data import write_coco
+
+from swin_mm.datasets.own import choose_recipe, find_coco, prepare, write_detection
+from swin_mm.errors import PreflightError
+from swin_mm.recipes import known_recipes, settings_within
+
+SUITED = [
+    path
+    for path in known_recipes()
+    if not path.stem.startswith(('rtmdet', 'upernet', 'semantic', 'mask_rcnn_swin_pico_heat'))
+]
+SUITED = [path for path in SUITED if not path.stem.endswith(('ade20k', 'panoptic', 'lvis'))]
+
+
+def change(file, **parts) -> None:
+    """Lets functions change parts of a JSON file in place."""
+    content = json.loads(file.read_text())
+    for name, alter in parts.items():
+        alter(content[name])
+    file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def toys(tmp_path):
+    return write_coco(tmp_path / 'toys')
+
+
+@pytest.mark.parametrize('recipe', SUITED, ids=lambda path: path.stem)
+def test_every_head_of_a_recipe_gets_the_number_of_classes(recipe, toys, tmp_path):
+    parts, classes = prepare(find_coco(toys), tmp_path / 'written')
+    written = write_detection(recipe, parts, classes, toys, 'a test')
+    assert len(written.text.splitlines()) <= 40
+    (tmp_path / 'own.py').write_text(written.text)
+    model, base = (Config.fromfile(path).model for path in (tmp_path / 'own.py', recipe))
+    counts = {
+        key: (part.get('num_classes'), part.get('num_things_classes')) for key, part in settings_within(model, 'model')
+    }
+    before = {
+        key: (part.get('num_classes'), part.get('num_things_classes')) for key, part in settings_within(base, 'model')
+    }
+    assert counts.keys() == before.keys()  # no head is lost
+    assert {key: tuple(value and len(classes) for value in values) for key, values in before.items()} == counts
+    for _, part in settings_within(model, 'model'):
+        if part.get('class_weight'):
+            assert len(part['class_weight']) == len(classes) + 1
+
+
+@pytest.mark.parametrize('name', ['rtmdet_swin_t', 'mask_rcnn_swin_t_lvis', 'upernet_swin_t'])
+def test_a_recipe_with_data_of_its_own_way_is_refused(name, toys, tmp_path):
+    parts, classes = prepare(find_coco(toys), tmp_path)
+    with pytest.raises(PreflightError, match=f'{name} has a way of its own'):
+        write_detection(choose_recipe(name), parts, classes, toys, 'a test')
+
+
+def test_models_are_found_by_kind_and_size():
+    found = [
+        choose_recipe(*words).stem for words in (('mask2former',), ('cascade_mask_rcnn', 'base'), ('dino', 'large'))
+    ]
+    assert found == ['mask2former_swin_t_instance', 'cascade_mask_rcnn_swin_b_3x', 'dino_swin_l']
+
+
+def test_copies_that_augmentation_made_of_an_image_stay_together(tmp_path):
+    toys = write_coco(tmp_path / 'toys', train=12, val=0)
+    change(
+        toys / 'labels.json',
+        images=lambda images: [i.update(file_name=f'{i["id"] // 3}_jpg.rf.{i["id"]}.jpg') for i in images],
+    )
+    for i, file in enumerate(sorted((toys / 'images').iterdir()), 1):
+        file.rename(file.with_name(f'{i // 3}_jpg.rf.{i}.jpg'))
+    parts, _ = prepare(find_coco(toys), tmp_path)
+    train, val = ({file.name.partition('.rf.')[0] for file in parts[name].files()} for name in ('train', 'val'))
+    assert train
+    assert val
+    assert not train & val
+
+
+def test_sizes_and_areas_that_are_left_out_are_added(toys, tmp_path):
+    def strip(images):
+        for image in images:
+            del image['width'], image['height']
+
+    file = toys / 'train/_annotations.coco.json'
+    change(file, images=strip, annotations=lambda found: [annotation.pop('area') for annotation in found])
+    before = file.read_text()
+    parts, _ = prepare(find_coco(toys), tmp_path / 'written')
+    parts['train'].save()
+    assert file.read_text() == before
+    content = json.loads((tmp_path / 'written/train.json').read_text())
+    for image in content['images']:
+        with Image.open(toys / 'train' / image['file_name']) as opened:
+            assert opened.size == (image['width'], image['height'])
+    assert all(found['area'] == found['bbox'][2] * found['bbox'][3] for found in content['annotations'])
+
+
+def test_files_are_told_by_words_of_their_names_or_folders(toys):
+    parts = find_coco(toys)
+    assert {name: part.images.name for name, part in parts.items()} == {'train': 'train', 'val': 'valid'}
+    alone = find_coco(toys / 'valid/_annotations.coco.json')
+    assert alone.keys() == {'train'}
+
+
+FAULTS = {
+    'an image that is not there': (
+        dict(images=lambda images: images[0].update(file_name='gone.jpg')),
+        r'1 of 6 images of .*json are not in .*train: gone.jpg',
+    ),
+    'an image of another size': (
+        dict(images=lambda images: images[0].update(width=5)),
+        r'000001.jpg is of \d+ x \d+ pixels, and .*json says 5 x',
+    ),
+    'a class that is not listed': (
+        dict(annotations=lambda found: found[0].update(category_id=99)),
+        r'annotation \d+: category_id must be one of the file, got 99',
+    ),
+    'no box': (dict(annotations=lambda found: found[0].update(bbox=[])), r'bbox must be \[x, y, width, height\]'),
+    'a class twice': (
+        dict(categories=lambda listed: listed[0].update(name='tile')),
+        r"each category name must be there once, got twice: 'tile'",
+    ),
+    'another order': (dict(categories=lambda listed: listed.reverse()), 'the same classes in the same order'),
+}
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_what_would_be_read_wrongly_is_refused_by_name(fault, toys, tmp_path):
+    alter, reason = FAULTS[fault]
+    change(toys / 'train/_annotations.coco.json', **alter)
+    with pytest.raises(PreflightError, match=reason):
+        prepare(find_coco(toys), tmp_path)
+
+
+def test_several_files_and_no_file_leave_no_guess(toys, tmp_path):
+    (toys / 'train/more.json').write_text((toys / 'train/_annotations.coco.json').read_text())
+    with pytest.raises(PreflightError, match='several annotation files to train on'):
+        find_coco(toys)
+    for i, name in enumerate(('train', 'valid')):
+        (toys / name / '_annotations.coco.json').rename(tmp_path / f'{i}.json')
+    (toys / 'train/more.json').write_text('{"images": []}')
+    assert find_coco(toys) == {}
+    (toys / 'a.json').write_text('{')
+    with pytest.raises(PreflightError, match=r'a.json cannot be read as JSON'):
+        find_coco(toys)
+
+
+def test_an_image_must_not_be_in_both_parts(toys, tmp_path):
+    parts = find_coco(toys)
+    parts['val'] = find_coco(toys / 'train/_annotations.coco.json')['train']
+    with pytest.raises(PreflightError, match='must not share images'):
+        prepare(parts, tmp_path)
