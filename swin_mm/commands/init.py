@@ -11,26 +11,32 @@ from pathlib import Path
 
 from ..datasets import own
 from ..datasets.own.coco import Part, has_mask
-from ..errors import PreflightError
+from ..datasets.own.labels import LabelPart
+from ..errors import PreflightError, shortlist
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the config that ``argv`` asks for and prints what was found; raises PreflightError if it cannot."""
     parser = argparse.ArgumentParser(description='Write a config that trains on your own data')
-    parser.add_argument('--data', required=True, help='folder of the data, or annotation file, in COCO format')
+    parser.add_argument(
+        '--data', required=True, help='folder of the data, or an annotation file in COCO format; it is not changed'
+    )
+    parser.add_argument('--task', choices=['det', 'seg'], help='objects, or pixels (default: what is found, det first)')
     parser.add_argument(
         '--model',
-        help='kind of model, such as cascade_mask_rcnn or dino, or the name of a recipe (default: mask_rcnn for data '
-        'with masks, else faster_rcnn)',
+        help='kind of model, such as cascade_mask_rcnn or dino, or the name of a recipe (default: mask_rcnn for '
+        'objects with masks, faster_rcnn for those with boxes alone, upernet for label maps)',
     )
     parser.add_argument('--arch', choices=list(own.ARCHES), default='tiny', help='size of the Swin (default: tiny)')
     parser.add_argument('-o', '--out', help='config to write (default: the name of the data, in the working directory)')
     args = parser.parse_args(argv)
-    path = write(args.data, args.model, args.arch, args.out)
+    path = write(args.data, args.model, args.arch, args.out, args.task)
     print(f'Train:   swin-mm train {path}')
 
 
-def write(data: str, model: str | None = None, arch: str = 'tiny', out: str | None = None) -> str:
+def write(
+    data: str, model: str | None = None, arch: str = 'tiny', out: str | None = None, task: str | None = None
+) -> str:
     """Writes a config for ``data`` to ``out``, prints what was found, and gives the path of the config.
 
     A config that is there already is kept if it says the same; raises PreflightError if it does not.
@@ -39,36 +45,67 @@ def write(data: str, model: str | None = None, arch: str = 'tiny', out: str | No
     if not folder.exists():
         raise PreflightError(f'--data {data} is not there, seen from {Path.cwd()}')
     path = Path(out or f'{re.sub("[^0-9A-Za-z_]+", "_", folder.resolve().stem)}.py')
-    found = own.find_coco(folder)
-    if not found:
+    command = f'swin-mm init --data {data}' + (f' --task {task}' if task else '')
+    if task != 'seg' and (objects := own.find_coco(folder)):
+        config = _for_objects(objects, folder, path, model, arch, command)
+    elif task != 'det' and folder.is_dir() and (labels := own.find_labels(folder)):
+        config = _for_labels(labels, folder, path, model, arch, command)
+    else:
         raise PreflightError(
             f'--data {data} has no annotations that are understood: there must be a JSON file in COCO format, with '
-            'images, annotations and categories'
+            'images, annotations and categories, or PNG files of class indices in a folder whose name holds masks or '
+            'labels'
         )
-    parts, classes = own.prepare(found, path.parent / f'{path.stem}_data')
-    masks = all(has_mask(annotation) for part in parts.values() for annotation in part.content['annotations'])
-    recipe = own.choose_recipe(model or ('mask_rcnn' if masks else 'faster_rcnn'), arch)
-    root = folder if folder.is_dir() else folder.parent
-    config = own.write_detection(recipe, parts, classes, root, f'swin-mm init --data {data} --model {recipe.stem}')
-    _keep_or_write(path, config.text)
-    for part in parts.values():
-        part.save()
-    _print(parts, classes, masks, split='val' not in found)
     size = f'{config.size[0]} x {config.size[1]}'
     print(f'Config:  {path}, from recipe {config.recipe}, for images of {size} at most')
     print(f'Predict: swin-mm predict IMAGE {path} work_dirs/{path.stem}/{config.last_checkpoint}, once it is trained')
     return str(path)
 
 
-def _print(parts: dict[str, Part], classes: list[str], masks: bool, split: bool) -> None:
-    kinds = 'boxes and masks' if masks else 'boxes'
-    print(f'Found:   COCO annotations with {kinds} of {len(classes)} classes' + (', in one file' if split else ''))
+def _for_objects(
+    found: dict[str, Part], data: Path, path: Path, model: str | None, arch: str, command: str
+) -> own.OwnConfig:
+    split = 'val' not in found
+    parts, classes = own.prepare(found, _beside(path))
+    masks = all(has_mask(annotation) for part in parts.values() for annotation in part.content['annotations'])
+    recipe = own.choose_recipe(model or ('mask_rcnn' if masks else 'faster_rcnn'), arch)
+    root = data if data.is_dir() else data.parent
+    config = own.write_detection(recipe, parts, classes, root, f'{command} --model {recipe.stem}')
+    _keep_or_write(path, config.text)
+    print(f'Found:   COCO annotations with {"boxes and masks" if masks else "boxes"} of {len(classes)} classes')
     for name, part in parts.items():
+        part.save()
         count = part.count()
         objects = ', '.join(f'{label} {count[label]}' for label in classes)
         print(f'{name.capitalize() + ":":<9}{len(part.content["images"])} images, {part.path}; objects: {objects}')
         if never := [label for label in classes if not count[label]]:
             print(f'         No object to {name} on: {", ".join(never)}')
+    _say(split)
+    return config
+
+
+def _for_labels(
+    parts: dict[str, LabelPart], data: Path, path: Path, model: str | None, arch: str, command: str
+) -> own.OwnConfig:
+    classes = own.find_classes(data, parts)
+    recipe = own.choose_recipe(model or 'upernet', arch)
+    lists = _beside(path)
+    config = own.write_segmentation(recipe, parts, classes, data, lists, f'{command} --model {recipe.stem}')
+    _keep_or_write(path, config.text)
+    print(f'Found:   label maps of {len(classes)} classes: {shortlist(classes, 10)}')
+    for name, part in parts.items():
+        part.save(lists / f'{name}.txt')
+        print(f'{name.capitalize() + ":":<9}{len(part.names)} images in {part.images}, label maps in {part.labels}')
+    _say(parts['train'].labels == parts['val'].labels)
+    return config
+
+
+def _beside(path: Path) -> Path:
+    """The folder for what is made of the data."""
+    return path.parent / f'{path.stem}_data'
+
+
+def _say(split: bool) -> None:
     if split:
         print('         Every fifth image is set apart for validation, by a hash of its name: the same ones each time')
 

@@ -29,3 +29,19 @@ def write_coco(folder: Path, train: int = 6, val: int = 2, boxes_only: bool = Fa
         file = folder / name / '_annotations.coco.json' if val else folder / 'labels.json'
         file.write_text(json.dumps(content))
     return folder
+
+
+def write_labels(folder: Path, train: int = 6, val: int = 0, rest: str = '.png') -> Path:
+    """``folder`` with images/ and masks/, with train/ and val/ in both if there is a ``val``, and classes.txt.
+
+    The label map of image NAME.jpg is NAME + ``rest``.
+    """
+    shapes = write_shapes(folder.parent / f'{folder.name}-shapes', train=train, val=max(val, 1))
+    for part in ('train', 'val') if val else ('train',):
+        inner = part if val else ''
+        shutil.copytree(shapes / part, folder / 'images' / inner)
+        (folder / 'masks' / inner).mkdir(parents=True)
+        for file in (shapes / 'semantic' / part).iterdir():
+            shutil.copy(file, folder / 'masks' / inner / f'{file.stem}{rest}')
+    (folder / 'classes.txt').write_text('\n'.join(('ground', *NAMES)))
+    return folder

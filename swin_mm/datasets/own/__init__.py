@@ -2,6 +2,18 @@
 
 from .config import ARCHES, OwnConfig, choose_recipe, write_detection
 from .find import find_coco
+from .labels import find_classes, find_labels
+from .segmentation import write_segmentation
 from .split import prepare
 
-__all__ = ['ARCHES', 'OwnConfig', 'choose_recipe', 'find_coco', 'prepare', 'write_detection']
+__all__ = [
+    'ARCHES',
+    'OwnConfig',
+    'choose_recipe',
+    'find_classes',
+    'find_coco',
+    'find_labels',
+    'prepare',
+    'write_detection',
+    'write_segmentation',
+]

@@ -62,18 +62,18 @@ def write_detection(recipe: Path, parts: dict[str, Part], classes: list[str], ro
         counts=[len(parts[name].content['images']) for name in ('train', 'val')],
         recipe=recipe.name,
         root=f'{root.as_posix()}/',
-        classes=_wrapped(classes),
-        heads=_heads(cfg.model, len(classes)),
+        classes=class_tuple(classes),
+        heads=head_settings(cfg.model, len(classes)),
         start=PRETRAINED if cfg.model.backbone.get('init_cfg') else '# Starts from random weights.',
         size=size,
-        least=(size[0], _rounded(size[1] * 0.6)),
+        least=(size[0], rounded(size[1] * 0.6)),
         load=f"dict(type='LoadAnnotations', with_bbox=True{', with_mask=True' if masks else ''})",
         kind='' if type_name(cfg.train_dataloader.dataset) == 'CocoDataset' else "type='CocoDataset', ",
         train=_dataset(parts['train'], root),
         val=_dataset(parts['val'], root),
         val_file=_joined(root, parts['val'].path),
         schedule=schedule,
-        rate=_rate(cfg),
+        rate=rate(cfg),
     )
     return OwnConfig(text, recipe.stem, size, last_checkpoint)
 
@@ -142,7 +142,7 @@ def _image_size(part: Part, limit: int | None) -> tuple[int, int]:
     side = median(max(1.0, found['bbox'][2] * found['bbox'][3]) ** 0.5 for found in objects)
     factor = min(2.0, max(1.0, SMALL_OBJECT / side))
     factor = min(factor, LARGEST[0] / long, LARGEST[1] / short, (limit or long * factor) / long)
-    return _rounded(long * factor), _rounded(short * factor)
+    return rounded(long * factor), rounded(short * factor)
 
 
 def _fixed_size(cfg: Config) -> int | None:
@@ -153,14 +153,19 @@ def _fixed_size(cfg: Config) -> int | None:
     return sizes[0] if sizes else None
 
 
-def _rounded(side: float) -> int:
+def rounded(side: float) -> int:
     """The nearest multiple of 32, as the model pads to; COCO's 1333 stays."""
     return 1333 if round(side) == 1333 else max(32, round(side / 32) * 32)
 
 
+def epochs_for(images: int) -> int:
+    """As many epochs as show `IMAGES_SEEN`, within bounds."""
+    return min(EPOCHS[1], max(EPOCHS[0], -(-IMAGES_SEEN // images)))
+
+
 def _schedule(cfg: Config, images: int) -> tuple[str, str]:
     """The lines that say how long to train and how the rate falls, and the name of the last checkpoint."""
-    epochs = min(EPOCHS[1], max(EPOCHS[0], -(-IMAGES_SEEN // images)))
+    epochs = epochs_for(images)
     steps = -(-images // cfg.train_dataloader.batch_size)
     warm_up = max(2, min(500, epochs * steps // 10))
     by_epoch = cfg.train_cfg.type == 'EpochBasedTrainLoop'
@@ -177,16 +182,14 @@ default_hooks = dict(checkpoint=dict(interval={interval}))"""
     return lines, f'epoch_{length}.pth' if by_epoch else f'iter_{length}.pth'
 
 
-def _rate(cfg: Config) -> str:
-    rate, batch, base = (
-        cfg.optim_wrapper.optimizer.lr,
-        cfg.train_dataloader.batch_size,
-        cfg.auto_scale_lr.base_batch_size,
-    )
-    return f'{rate:g} is for {base} images a step; {batch} images in one process get {rate * batch / base:.3g}'
+def rate(cfg: Config) -> str:
+    """Says which learning rate a run gets by ``auto_scale_lr``."""
+    lr, base = cfg.optim_wrapper.optimizer.lr, cfg.auto_scale_lr.base_batch_size
+    batch = cfg.train_dataloader.batch_size
+    return f'{lr:g} is for {base} images a step; {batch} images in one process get {lr * batch / base:.3g}'
 
 
-def _heads(settings: Any, classes: int, place: str = '_base_.model') -> str:
+def head_settings(settings: Any, classes: int, place: str = '_base_.model') -> str:
     """The settings of heads that depend on the number of classes, as the arguments of ``dict``."""
     found = []
     if {'num_classes', 'num_things_classes'} & settings.keys():
@@ -196,7 +199,7 @@ def _heads(settings: Any, classes: int, place: str = '_base_.model') -> str:
         if weights:  # the last is of no object
             found.append(f'loss_cls=dict(class_weight=[{weights[0]}] * {classes} + [{weights[-1]}])')
     for key, value in settings.items():
-        if isinstance(value, dict) and (inner := _heads(value, classes, f'{place}.{key}')):
+        if isinstance(value, dict) and (inner := head_settings(value, classes, f'{place}.{key}')):
             found.append(f'{key}=dict({inner})')
         elif isinstance(value, list) and value and all(isinstance(v, dict) and 'num_classes' in v for v in value):
             found.append(f'{key}=[dict(head, num_classes={classes}) for head in {place}.{key}]')
@@ -206,20 +209,20 @@ def _heads(settings: Any, classes: int, place: str = '_base_.model') -> str:
 def _dataset(part: Part, root: Path) -> str:
     """Where the files of ``part`` are, seen from ``root``, as arguments of ``dict``; mmengine joins the two."""
     prefix = part.images.resolve().relative_to(root).as_posix()
-    return f'ann_file={_seen_from(root, part.path)!r}, data_prefix=dict(img={"" if prefix == "." else prefix + "/"!r})'
+    return f'ann_file={seen_from(root, part.path)!r}, data_prefix=dict(img={"" if prefix == "." else prefix + "/"!r})'
 
 
-def _seen_from(root: Path, path: Path) -> str:
+def seen_from(root: Path, path: Path) -> str:
     path = path.resolve()
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _joined(root: Path, path: Path) -> str:
     """The whole path in Python: mmengine joins no ``data_root`` to the file of an evaluator."""
-    file = _seen_from(root, path)
+    file = seen_from(root, path)
     return repr(file) if Path(file).is_absolute() else f'data_root + {file!r}'
 
 
-def _wrapped(classes: list[str]) -> str:
+def class_tuple(classes: list[str]) -> str:
     text = repr(tuple(classes))
     return text if len(text) < 100 else textwrap.fill(text, 116, subsequent_indent='    ', break_on_hyphens=False)

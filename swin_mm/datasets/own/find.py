@@ -53,6 +53,11 @@ def role(path: Path) -> str | None:
     return None
 
 
+def words_of(folder: Path, root: Path) -> set[str]:
+    """The words of a folder's path, seen from ``root``, in small letters."""
+    return set(re.split('[^a-z]+', folder.relative_to(root).as_posix().lower()))
+
+
 def _find_images(file: Path, content: dict, data: Path) -> Path:
     """The folder that the file names of ``content`` start at: near its file first, no folder of another part."""
     names = [image['file_name'] for image in content['images']]

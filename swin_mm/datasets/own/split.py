@@ -30,18 +30,11 @@ def prepare(parts: dict[str, Part], folder: Path) -> tuple[dict[str, Part], list
 
 
 def _split(part: Part, folder: Path) -> dict[str, Part]:
-    """Sets a fifth of the images apart: those whose names have the lowest hashes, on any machine, in any order.
-
-    The copies that Roboflow's augmentation makes of one image (NAME.rf.HASH.jpg) stay together.
-    """
     images = part.content['images']
-    groups = sorted({_source(image['file_name']) for image in images}, key=_hash)
-    if len(groups) < 2:
-        raise PreflightError(f'{part.path} must have two different images at least, to train on and to validate')
-    held_out = set(groups[: max(1, round(SHARE * len(groups)))])
+    held = held_out([image['file_name'] for image in images], str(part.path))
     parts = {}
-    for name, held in (('train', False), ('val', True)):
-        chosen = [image for image in images if (_source(image['file_name']) in held_out) == held]
+    for name, wanted in (('train', False), ('val', True)):
+        chosen = [image for image in images if (image['file_name'] in held) == wanted]
         ids = {image['id'] for image in chosen}
         annotations = [found for found in part.content['annotations'] if found['image_id'] in ids]
         if not annotations:
@@ -49,6 +42,19 @@ def _split(part: Part, folder: Path) -> dict[str, Part]:
         content = dict(part.content, images=chosen, annotations=annotations)
         parts[name] = Part(folder / f'{name}.json', part.images, content, unwritten=True)
     return parts
+
+
+def held_out(names: list[str], where: str) -> set[str]:
+    """A fifth of the images: those whose names have the lowest hashes, on any machine, in any order.
+
+    The copies that Roboflow's augmentation makes of one image (NAME.rf.HASH.jpg) stay together. Raises PreflightError,
+    which names ``where`` they are from, if there are not two.
+    """
+    groups = sorted({_source(name) for name in names}, key=_hash)
+    if len(groups) < 2:
+        raise PreflightError(f'{where} must have two different images at least, to train on and to validate')
+    held = set(groups[: max(1, round(SHARE * len(groups)))])
+    return {name for name in names if _source(name) in held}
 
 
 def _source(file_name: str) -> str:
