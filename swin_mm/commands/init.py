@@ -46,20 +46,28 @@ def write(
         raise PreflightError(f'--data {data} is not there, seen from {Path.cwd()}')
     path = Path(out or f'{re.sub("[^0-9A-Za-z_]+", "_", folder.resolve().stem)}.py')
     command = f'swin-mm init --data {data}' + (f' --task {task}' if task else '')
-    if task != 'seg' and (objects := own.find_coco(folder)):
+    kind, objects = _find_objects(folder, path) if task != 'seg' else ('', {})
+    if objects:
+        print(f'Found:   objects in the format of {kind}')
         config = _for_objects(objects, folder, path, model, arch, command)
     elif task != 'det' and folder.is_dir() and (labels := own.find_labels(folder)):
         config = _for_labels(labels, folder, path, model, arch, command)
     else:
         raise PreflightError(
             f'--data {data} has no annotations that are understood: there must be a JSON file in COCO format, with '
-            'images, annotations and categories, or PNG files of class indices in a folder whose name holds masks or '
-            'labels'
+            'images, annotations and categories, files of LabelMe, YOLO or Pascal VOC, or PNG files of class indices '
+            'in a folder whose name holds masks or labels'
         )
     size = f'{config.size[0]} x {config.size[1]}'
     print(f'Config:  {path}, from recipe {config.recipe}, for images of {size} at most')
     print(f'Predict: swin-mm predict IMAGE {path} work_dirs/{path.stem}/{config.last_checkpoint}, once it is trained')
     return str(path)
+
+
+def _find_objects(data: Path, path: Path) -> tuple[str, dict[str, Part]]:
+    """The name of the format and the parts; ('', {}) if there are no objects."""
+    objects = own.find_coco(data)
+    return ('COCO', objects) if objects else own.convert(data, _beside(path))
 
 
 def _for_objects(
@@ -72,7 +80,7 @@ def _for_objects(
     root = data if data.is_dir() else data.parent
     config = own.write_detection(recipe, parts, classes, root, f'{command} --model {recipe.stem}')
     _keep_or_write(path, config.text)
-    print(f'Found:   COCO annotations with {"boxes and masks" if masks else "boxes"} of {len(classes)} classes')
+    print(f'Objects: {"boxes and masks" if masks else "boxes"} of {len(classes)} classes')
     for name, part in parts.items():
         part.save()
         count = part.count()

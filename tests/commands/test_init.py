@@ -43,7 +43,7 @@ def test_an_export_with_masks_trains_and_predicts_with_no_edit(tmp_path, capsys)
     data = write_coco(tmp_path / 'toys')
     init.main(['--data', 'toys', '--model', PICO])
     said = capsys.readouterr().out
-    assert 'boxes and masks of 5 classes' in said
+    assert 'Objects: boxes and masks of 5 classes' in said
     assert 'swin-mm train toys.py' in said
     cfg = Config.fromfile('toys.py')
     init_default_scope('mmdet')
@@ -92,7 +92,7 @@ def test_a_config_that_was_changed_by_hand_is_not_overwritten(tmp_path):
 def test_data_with_boxes_alone_get_a_detector_of_boxes(tmp_path, capsys):
     write_coco(tmp_path / 'toys', boxes_only=True)
     init.main(['--data', 'toys'])
-    assert 'with boxes of 5 classes' in capsys.readouterr().out
+    assert 'Objects: boxes of 5 classes' in capsys.readouterr().out
     cfg = Config.fromfile('toys.py')
     assert (cfg.model.type, cfg.model.roi_head.bbox_head.num_classes) == ('FasterRCNN', 5)
     assert cfg.val_evaluator.metric == 'bbox'

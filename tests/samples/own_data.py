@@ -45,3 +45,55 @@ def write_labels(folder: Path, train: int = 6, val: int = 0, rest: str = '.png')
             shutil.copy(file, folder / 'masks' / inner / f'{file.stem}{rest}')
     (folder / 'classes.txt').write_text('\n'.join(('ground', *NAMES)))
     return folder
+
+
+def write_yolo(folder: Path, coco: dict, images: Path, boxes_only: bool = False) -> None:
+    """The content of a COCO file as YOLO has it: ``folder``/{images,labels}, a line an object of one piece."""
+    shutil.copytree(images, folder / 'images', ignore=shutil.ignore_patterns('*.json'))
+    (folder / 'labels').mkdir()
+    classes = [category['id'] for category in coco['categories']]
+    for image in coco['images']:
+        lines = []
+        for found in (a for a in coco['annotations'] if a['image_id'] == image['id']):
+            x, y, w, h = found['bbox']
+            box, side = [x + w / 2, y + h / 2, w, h], (image['width'], image['height'])
+            numbers = box if boxes_only else found['segmentation'][0]
+            shares = [value / side[i % 2] for i, value in enumerate(numbers)]
+            lines.append(' '.join(map(str, [classes.index(found['category_id']), *shares])))
+        (folder / 'labels' / Path(image['file_name']).with_suffix('.txt')).write_text('\n'.join(lines))
+
+
+def write_voc(folder: Path, coco: dict, images: Path) -> None:
+    """The same as Pascal VOC has it: ``folder``/{JPEGImages,Annotations}, boxes alone, in pixels from 1 on."""
+    shutil.copytree(images, folder / 'JPEGImages', ignore=shutil.ignore_patterns('*.json'))
+    (folder / 'Annotations').mkdir()
+    names = {category['id']: category['name'] for category in coco['categories']}
+    for image in coco['images']:
+        objects = ''
+        for found in (a for a in coco['annotations'] if a['image_id'] == image['id']):
+            x, y, w, h = found['bbox']
+            box = dict(xmin=x + 1, ymin=y + 1, xmax=x + w, ymax=y + h)
+            corners = ''.join(f'<{key}>{value}</{key}>' for key, value in box.items())
+            objects += f'<object><name>{names[found["category_id"]]}</name><bndbox>{corners}</bndbox></object>'
+        text = f'<annotation><filename>{image["file_name"]}</filename>{objects}</annotation>'
+        (folder / 'Annotations' / Path(image['file_name']).with_suffix('.xml')).write_text(text)
+
+
+def write_labelme(folder: Path, coco: dict, images: Path) -> None:
+    """The same as LabelMe has it: a JSON file beside each image; polygons of one object share a group."""
+    shutil.copytree(images, folder, ignore=shutil.ignore_patterns('*.json'))
+    names = {category['id']: category['name'] for category in coco['categories']}
+    for image in coco['images']:
+        shapes = [
+            dict(
+                label=names[found['category_id']],
+                points=list(zip(polygon[::2], polygon[1::2], strict=True)),
+                shape_type='polygon',
+                group_id=found['id'],
+            )
+            for found in coco['annotations']
+            if found['image_id'] == image['id']
+            for polygon in found['segmentation']
+        ]
+        content = dict(shapes=shapes, imagePath=image['file_name'])
+        (folder / Path(image['file_name']).with_suffix('.json')).write_text(json.dumps(content))

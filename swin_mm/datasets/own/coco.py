@@ -64,11 +64,12 @@ def read_coco(path: Path) -> dict[str, Any] | None:
     annotations = content['annotations']
     if annotations and not any('category_id' in annotation for annotation in annotations):
         return None
-    _check(content, path)
+    check(content, path)
     return content
 
 
-def _check(content: dict[str, Any], path: Path) -> None:
+def check(content: dict[str, Any], path: Path) -> None:
+    """Raises PreflightError, which names ``path``, if parts of ``content`` are missing or do not fit together."""
     images, categories, annotations = (content[part] for part in ('images', 'categories', 'annotations'))
     if not images or not annotations:
         raise PreflightError(f'{path} must have images and annotations, got {len(images)} and {len(annotations)}')

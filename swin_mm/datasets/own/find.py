@@ -17,7 +17,7 @@ def find_coco(data: Path) -> dict[str, Part]:
     A file or its folder tells its part by its name. A single file is all there is, whatever its name.
     Raises PreflightError where names leave a choice, and for images that are not there.
     """
-    files = [data] if data.is_file() else sorted(_visible(data, '.json'))
+    files = [data] if data.is_file() else sorted(visible(data, '.json'))
     contents = {file: content for file in files if (content := read_coco(file)) is not None}
     chosen = _by_role(list(contents), data) if contents else {}
     return {name: Part(file, _find_images(file, contents[file], data), contents[file]) for name, file in chosen.items()}
@@ -88,7 +88,7 @@ def _folders(root: Path, wanted: str | None) -> list[Path]:
     return sorted(folders, key=order)
 
 
-def _visible(folder: Path, suffix: str) -> list[Path]:
+def visible(folder: Path, suffix: str) -> list[Path]:
     """The files with ``suffix`` at any depth, without hidden files and folders."""
     found = (path for path in folder.rglob(f'*{suffix}') if path.is_file())
     return [path for path in found if not any(part.startswith('.') for part in path.relative_to(folder).parts)]
