@@ -77,7 +77,9 @@ def _for_objects(
     parts, classes = own.prepare(found, _beside(path))
     masks = all(has_mask(annotation) for part in parts.values() for annotation in part.content['annotations'])
     recipe = own.choose_recipe(model or ('mask_rcnn' if masks else 'faster_rcnn'), arch)
-    root = data if data.is_dir() else data.parent
+    folders = [data, *data.resolve().parents] if data.is_dir() else data.resolve().parents
+    images = [part.images.resolve() for part in parts.values()]
+    root = next(folder for folder in folders if all(image.is_relative_to(folder.resolve()) for image in images))
     config = own.write_detection(recipe, parts, classes, root, f'{command} --model {recipe.stem}')
     _keep_or_write(path, config.text)
     print(f'Objects: {"boxes and masks" if masks else "boxes"} of {len(classes)} classes')
@@ -87,7 +89,7 @@ def _for_objects(
         objects = ', '.join(f'{label} {count[label]}' for label in classes)
         print(f'{name.capitalize() + ":":<9}{len(part.content["images"])} images, {part.path}; objects: {objects}')
         if never := [label for label in classes if not count[label]]:
-            print(f'         No object to {name} on: {", ".join(never)}')
+            print(f'         No object in this part of: {", ".join(never)}')
     _say(split)
     return config
 

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from PIL import Image
 from samples.own_data import write_coco
 
+from swin_mm.commands import init
 from swin_mm.datasets.own import choose_recipe, find_coco, prepare, write_detection
 from swin_mm.errors import PreflightError
 from swin_mm.recipes import known_recipes, settings_within
@@ -104,6 +105,15 @@ def test_files_are_told_by_words_of_their_names_or_folders(toys):
     assert {name: part.images.name for name, part in parts.items()} == {'train': 'train', 'val': 'valid'}
     alone = find_coco(toys / 'valid/_annotations.coco.json')
     assert alone.keys() == {'train'}
+
+
+def test_images_are_beside_the_folder_of_a_file_that_is_named(toys, tmp_path):
+    """As in COCO: annotations/instances_train.json, and train/ beside that folder."""
+    (toys / 'annotations').mkdir()
+    file = (toys / 'train/_annotations.coco.json').rename(toys / 'annotations/instances_train.json')
+    assert find_coco(file)['train'].images == toys / 'train'
+    init.main(['--data', str(file), '-o', str(tmp_path / 'own.py')])
+    assert Config.fromfile(tmp_path / 'own.py').train['data_prefix']['img'] == 'train/'
 
 
 FAULTS = {

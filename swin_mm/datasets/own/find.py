@@ -9,6 +9,7 @@ from .coco import Part, read_coco
 
 ROLES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val'}
 ROLES |= {'test': 'test', 'testing': 'test'}
+ANNOTATIONS = {'annotation', 'annotations', 'labels'}  # folders of files whose images are elsewhere
 
 
 def find_coco(data: Path) -> dict[str, Part]:
@@ -62,6 +63,8 @@ def _find_images(file: Path, content: dict, data: Path) -> Path:
     """The folder that the file names of ``content`` start at: near its file first, no folder of another part."""
     names = [image['file_name'] for image in content['images']]
     root = data if data.is_dir() else data.parent
+    if root != data and words_of(root, root.parent) & ANNOTATIONS:
+        root = root.parent  # as COCO has it: annotations/train.json and train/ beside that folder
     fewest, nearest = names, root
     for folder in [file.parent, *_folders(root, role(file.relative_to(root)))]:
         if not any((folder / name).is_file() for name in (names[0], names[len(names) // 2], names[-1])):
