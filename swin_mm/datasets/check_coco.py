@@ -11,6 +11,7 @@ from .coco_columns import CocoColumns
 from .findings import Findings, Offender
 
 SKIPPED_SHARE = 0.01  # of the annotations; mmdet steps over some broken ones, as COCO has them; more are a broken file
+MOST_PIXELS = 2**31  # of a side; larger numbers are no size
 BOX_SLACK, MASK_SLACK = 1.0, 2.0  # pixels: what rounding explains
 
 
@@ -47,7 +48,7 @@ def _is_whole(image: Any) -> bool:
         and isinstance(image.get('file_name'), str)
         and image.get('id') is not None
         and isinstance(image['id'], Hashable)
-        and all(type(image.get(key)) in (int, float) and image[key] > 0 for key in ('width', 'height'))
+        and all(type(image.get(key)) in (int, float) and 0 < image[key] < MOST_PIXELS for key in ('width', 'height'))
     )
 
 

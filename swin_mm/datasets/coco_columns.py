@@ -68,7 +68,7 @@ class CocoColumns:
         except KeyError as error:
             self.faults.append((item.get('id'), f'it has no {error.args[0]}'))
             return None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self.faults.append((item.get('id'), f'bbox={item["bbox"]} area={item.get("area")} are not five numbers'))
             return None
         values.extend(self._mask(item))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from random import Random
 
 import numpy as np
 import pytest
@@ -82,6 +83,7 @@ ERRORS = {
     'an image of another size': ('image-size', lambda own: Image.new('RGB', (80, 48)).save(own.image())),
     'an image turned by EXIF': ('image-turned', turn),
     'an image without a size': ('image-keys', lambda own: own.train['images'][0].pop('width')),
+    'an image of astronomic size': ('image-keys', lambda own: own.train['images'][0].update(width=10**400)),
     'an image without a name': ('image-keys', lambda own: own.train['images'][0].pop('file_name')),
     'a box beyond the border': ('box-outside', lambda own: own.first.update(bbox=[50, 6, 20, 16])),
     'a box left of the image': ('box-outside', lambda own: own.first.update(bbox=[-5, 6, 20, 16])),
@@ -93,6 +95,7 @@ ERRORS = {
     'an infinite box': ('box-nan', lambda own: own.first.update(bbox=[4, 6, float('inf'), 16])),
     'a box of three numbers': ('annotation-keys', lambda own: own.first.update(bbox=[4, 6, 20])),
     'a box of strings': ('annotation-keys', lambda own: own.first.update(bbox=['4', '6', '20', '16'])),
+    'a box of an astronomic size': ('annotation-keys', lambda own: own.first.update(bbox=[4, 6, 10**400, 16])),
     'no box': ('annotation-keys', lambda own: own.first.pop('bbox')),
     'no area': ('annotation-keys', lambda own: own.first.pop('area')),
     'no category': ('annotation-keys', lambda own: own.first.pop('category_id')),
@@ -268,3 +271,28 @@ def test_photographs_of_coco_pass(own, shared):
     change_classes(own, ('person',))
     own.cfg.model.roi_head.update(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1))
     assert check_data(own.write()).of('error') == []
+
+
+def places(value, where=()):
+    """Every place in nested lists and dicts."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield *where, key
+        yield from places(inner, (*where, key))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_whatever_stands_in_the_file_the_check_ends_with_findings(own, seed):
+    random = Random(seed)
+    own.first['segmentation'] = rle(HEIGHT, WIDTH)
+    whole = json.dumps(own.train)
+    for _ in range(15):
+        broken = json.loads(whole)
+        for *path, last in random.sample([*places(broken)], 2):
+            holder = broken
+            for key in path:
+                holder = holder[key] if isinstance(holder, list | dict) and holder else {}
+            if holder:
+                holder[last] = random.choice([None, -1, 0, 'x', '', [], {}, True, 10**400, 1e-3, float('nan'), [[1]]])
+        write_json(own, json.dumps(broken))
+        assert isinstance(check_data(own.write(), ['train']).summary(), str)
