@@ -296,3 +296,19 @@ def test_whatever_stands_in_the_file_the_check_ends_with_findings(own, seed):
                 holder[last] = random.choice([None, -1, 0, 'x', '', [], {}, True, 10**400, 1e-3, float('nan'), [[1]]])
         write_json(own, json.dumps(broken))
         assert isinstance(check_data(own.write(), ['train']).summary(), str)
+
+
+def test_configs_in_pythons_own_syntax_are_checked(own):
+    """Their types are classes, for which mmengine keeps stand-ins until somebody asks."""
+    own.first['image_id'] = 999
+    own.write()
+    files = f"data_root='{own.root}/', ann_file='train.json', data_prefix=dict(img='train/')"
+    (own.root / 'base.py').write_text(
+        'from mmdet.datasets import CocoDataset\n'
+        f"train_dataloader = dict(dataset=dict(type=CocoDataset, metainfo=dict(classes=('cat', 'dog')), {files}))\n"
+    )
+    (own.root / 'child.py').write_text(
+        "from mmengine.config import read_base\nwith read_base():\n    from .base import *\ndefault_scope = 'mmdet'\n"
+    )
+    found = check_data(Config.fromfile(own.root / 'child.py'))
+    assert [row.check for row in found.of('error')] == ['unknown-image']
