@@ -9,7 +9,8 @@ import pytest
 from libraries import without_memory
 from mmengine.config import Config
 
-from swin_mm.backbone.arguments import ARCHS, ArgumentsV2
+from swin_mm.backbone.arguments import ARCHS
+from swin_mm.backbone.arguments_v2 import ArgumentsV2
 from swin_mm.checkpoints.published import BY_URL, OFFICIAL, RELEASES
 from swin_mm.recipes import settings_within
 

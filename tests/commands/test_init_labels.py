@@ -24,6 +24,7 @@ def _in_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_folder_of_masks_trains_and_predicts_with_no_edit(tmp_path, capsys):
     write_labels(tmp_path / 'toys', train=10, rest='_mask.png')
     init.main(['--data', 'toys', '--model', PICO])

@@ -50,6 +50,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(base, tmp_path, by_epoch, w
     assert 2 * BATCHES <= len(reads(run)) <= 2 * BATCHES + ahead
 
 
+@pytest.mark.slow
 def test_loop_of_iterations_keeps_one_set_of_workers(tmp_path):
     """It starts workers that persist when it is built, before the hook can tell them what to load."""
     gc.collect()

@@ -76,9 +76,8 @@ def test_a_file_of_simmim_is_where_the_backbone_starts(name, pretrained, tmp_pat
             assert value.equal(source[f'encoder.{key}']), key
 
 
-@pytest.mark.parametrize(
-    'name', [pytest.param('mask_rcnn_swin_b_simmim', marks=pytest.mark.slow), 'upernet_swin_b_simmim']
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', RECIPES)
 def test_it_trains_two_steps_with_a_rate_for_each_layer(name, pretrained, tmp_path, monkeypatch):
     config = write_config(tmp_path, name, pretrained)
     monkeypatch.chdir(tmp_path)

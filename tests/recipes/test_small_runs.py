@@ -93,6 +93,7 @@ default_hooks = dict(checkpoint=dict(interval=1), plain=dict(switch_epoch=1))
     assert loaded['ema_state_dict']
 
 
+@pytest.mark.slow
 def test_a_recipe_that_counts_iterations_is_evaluated_saved_and_goes_on(tmp_path, monkeypatch):
     """Evaluated every second iteration, saved every third and at the end, where the next run goes on."""
     monkeypatch.chdir(tmp_path)
