@@ -22,6 +22,7 @@ def run(main: Callable[[], object]) -> None:
     """
     try:
         status = main()
+        _leave_process_group()
         sys.stdout.flush()
     except (PreflightError, CheckpointError) as error:
         sys.exit(f'{program()}: {error}' if os.environ.get('LOCAL_RANK', '0') == '0' else 1)
@@ -45,6 +46,13 @@ def run(main: Callable[[], object]) -> None:
 def program() -> str:
     """How the command was started, for its messages: 'train.py' or 'swin-mm train'."""
     return Path(sys.argv[0]).name
+
+
+def _leave_process_group() -> None:
+    """Ends what the processes of a launcher share: left to the end of Python, its threads may abort the process."""
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _output_is_closed() -> bool:

@@ -58,6 +58,7 @@ def test_an_export_with_masks_trains_and_predicts_with_no_edit(tmp_path, capsys)
     assert json.loads((tmp_path / 'drawn/preds/000001.json').read_text())['bboxes']
 
 
+@pytest.mark.slow
 def test_one_line_trains_on_one_file_that_is_split(tmp_path, capsys):
     write_coco(tmp_path / 'toys', train=10, val=0)
     train.main([PICO, '--data', 'toys', *SHORT])
