@@ -15,14 +15,17 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..errors import one_line
 from ..recipes import find_config
 from .adapter import detections
+from .failures import cause, named
 from .images import MAX_PIXELS, check_max_pixels
 from .loading import image_reader, input_pipeline, load_model, pick_device
+from .overlap import map_ahead
 from .results import Detections, Segmentation
 
 Result = TypeVar('Result')
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+SORTED = 4  # batches of images that are put together by their shapes
 
 
 class NamedImage(NamedTuple):
@@ -44,7 +47,11 @@ class Prepared(NamedTuple):
 
 
 class Predictor(ABC, Generic[Result]):
-    """The trained model of a config and a checkpoint, for images."""
+    """The trained model of a config and a checkpoint, for images.
+
+    ``precision``: 'fp32', or 'bf16' or 'fp16' for products in 16 bits; boxes stay in float32. ``compile`` has
+    PyTorch compile the backbone at the first image of each size.
+    """
 
     scope: ClassVar[str]  # the package whose models it runs
 
@@ -54,7 +61,11 @@ class Predictor(ABC, Generic[Result]):
         checkpoint: str | os.PathLike,
         device: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        precision: str = 'fp32',
+        compile: bool = False,
     ):
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
         cfg = config if isinstance(config, Config) else Config.fromfile(find_config(config))
         scope = cfg.get('default_scope', self.scope)
         tasks = {task.scope: task.__name__ for task in (Detector, Segmentor)}
@@ -69,6 +80,9 @@ class Predictor(ABC, Generic[Result]):
         self.model, self.dataset_meta = load_model(cfg, checkpoint, self.scope)
         self.classes = list(self.dataset_meta['classes'])
         self.model.to(self.device).eval()
+        self.dtype = PRECISIONS[precision]
+        if compile:
+            self.model.backbone.compile()
         self._pipeline = input_pipeline(cfg, self.scope)
 
     def __call__(self, images: Image | Iterable[Image], batch_size: int = 1) -> list[Result]:
@@ -87,19 +101,26 @@ class Predictor(ABC, Generic[Result]):
         return results
 
     def stream(
-        self, images: Image | Iterable[Image], batch_size: int = 1
+        self, images: Image | Iterable[Image | Exception], batch_size: int = 1, workers: int = 0
     ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
         """Yields (pixels, result) for each image, or the exception if it failed; a failure stops no other image.
 
-        ``images`` are as for a call. ``batch_size`` of them are in memory at a time.
+        ``images`` are as for a call; an exception among them, of a source that failed there, is passed on. As many
+        ``workers``, threads, read and prepare the images that come next while the model is at work. Of every four
+        batches of more than one image, those of like aspect ratio share a batch, which pads them least; results keep
+        the order of the images. At most nine batches and twice the workers are in memory at a time.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        if workers < 0:
+            raise ValueError(f'workers must be at least 0, got {workers}')
         if isinstance(images, str | os.PathLike | np.ndarray | NamedImage):
             images = [images]
         if not isinstance(images, Iterable):
             raise TypeError(f'images must be a path, an array or a list of these, got {type(images).__name__}')
-        return self._stream(enumerate(images), batch_size)
+        at_once = 1 if batch_size == 1 else SORTED * batch_size
+        prepared = map_ahead(self._prepare_or_fail, enumerate(images), workers, max(2 * workers, at_once))
+        return self._stream(prepared, at_once, batch_size)
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
         """The image of a file as this model reads it, such as uint8 (height, width, 3) in BGR, upright by its EXIF tag.
@@ -117,7 +138,7 @@ class Predictor(ABC, Generic[Result]):
         try:
             return Prepared(name, pixels, self._pipeline(dict(img=pixels, img_id=number)))
         except Exception as error:  # what a transform says of an image that it cannot resize
-            raise _named(error, name, pixels, 'the test pipeline fails') from _cause(error)
+            raise named(error, name, pixels, 'the test pipeline fails') from cause(error)
 
     @torch.no_grad()
     def predict(self, prepared: Sequence[Prepared]) -> list[Result | Exception]:
@@ -128,25 +149,33 @@ class Predictor(ABC, Generic[Result]):
             return [self._result(sample) for sample in self._samples([one.packed for one in prepared])]
         except Exception as error:  # whatever happens to one image
             if len(prepared) == 1:
-                failed = _named(error, prepared[0].name, prepared[0].pixels, 'the model fails')
-                failed.__cause__ = _cause(error)
+                failed = named(error, prepared[0].name, prepared[0].pixels, 'the model fails')
+                failed.__cause__ = cause(error)
                 return [failed]
         return [result for one in prepared for result in self.predict([one])]
 
     def _stream(
-        self, numbered: Iterator[tuple[int, Image]], batch_size: int
+        self, prepared: Iterator[Prepared | Exception], at_once: int, batch_size: int
     ) -> Iterator[tuple[np.ndarray, Result] | Exception]:
-        while batch := list(islice(numbered, batch_size)):
-            prepared = [self._prepare_or_fail(image, number) for number, image in batch]
-            results = iter(self.predict([one for one in prepared if isinstance(one, Prepared)]))
-            for one in prepared:
+        """Takes ``at_once`` images, and batches them by shape."""
+        while some := list(islice(prepared, at_once)):
+            whole = [one for one in some if isinstance(one, Prepared)]
+            whole.sort(key=lambda one: one.pixels.shape[0] / one.pixels.shape[1])
+            results: dict[int, Result | Exception] = {}
+            for start in range(0, len(whole), batch_size):
+                batch = whole[start : start + batch_size]
+                results.update(zip(map(id, batch), self.predict(batch), strict=True))
+            for one in some:
                 if isinstance(one, Exception):
                     yield one
                     continue
-                result = next(results)
+                result = results.pop(id(one))
                 yield result if isinstance(result, Exception) else (one.pixels, result)
 
-    def _prepare_or_fail(self, image: Image, number: int) -> Prepared | Exception:
+    def _prepare_or_fail(self, numbered: tuple[int, Image | Exception]) -> Prepared | Exception:
+        number, image = numbered
+        if isinstance(image, Exception):
+            return image
         try:
             return self.prepare(image, number)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
@@ -163,7 +192,8 @@ class Predictor(ABC, Generic[Result]):
 
     def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
         """The model's own results for what the pipeline made of each image, all as one batch."""
-        return self.model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
 
     @abstractmethod
     def _result(self, sample: Any) -> Result:
@@ -210,20 +240,3 @@ class Segmentor(Predictor[Segmentation]):
             shares={self.classes[i]: float(counts[i] / labels.size) for i in order if counts[i]},
             sample=sample,
         )
-
-
-def _named(error: Exception, name: str, pixels: np.ndarray, what: str) -> RuntimeError:
-    height, width = pixels.shape[:2]
-    text = one_line(error)
-    if _is_out_of_memory(error):
-        return RuntimeError(f'{name}: out of memory with {width}x{height} pixels, take a smaller picture: {text}')
-    return RuntimeError(f'{name}: {what} with {width}x{height} pixels: {type(error).__name__}: {text}')
-
-
-def _cause(error: Exception) -> Exception | None:
-    """``error``, unless memory ran out: the frames that such an error keeps hold what fills the memory."""
-    return None if _is_out_of_memory(error) else error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or 'allocate memory' in str(error)
