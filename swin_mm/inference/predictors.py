@@ -229,6 +229,12 @@ class Segmentor(Predictor[Segmentation]):
         alike = groupby(packed, key=lambda one: one['inputs'].shape)  # mmseg stacks a batch as it is
         return [sample for _, group in alike for sample in super(Segmentor, self)._samples(list(group))]
 
+    @torch.no_grad()
+    def logits(self, prepared: Prepared) -> np.ndarray:
+        """Gives what the head says of each pixel of an image, (classes, height, width); one channel if it has one."""
+        (sample,) = self._samples([prepared.packed])
+        return sample.seg_logits.data.float().cpu().numpy()
+
     def _result(self, sample: Any) -> Segmentation:
         sample.pop('seg_logits', None)
         sample = sample.cpu()

@@ -1,0 +1,7 @@
+"""Images too large for memory: read by region, predicted in tiles, joined without doubles, halves or seams."""
+
+from .objects import Objects, detect_in_tiles
+from .pixels import segment_in_tiles
+from .raster import Raster
+
+__all__ = ['Objects', 'Raster', 'detect_in_tiles', 'segment_in_tiles']
