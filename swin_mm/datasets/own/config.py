@@ -1,17 +1,16 @@
 """Writes the config that trains a recipe's model on a person's own data: one page, every choice with its reason."""
 
 import difflib
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from mmengine.config import Config
 
 from ...errors import PreflightError
 from ...recipes import known_recipes, settings_within, type_name
 from .coco import Part, has_mask
+from .lines import call, class_tuple, made_folder, model_settings, rate, seen_from
 
 ARCHES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
 SUFFIXES = ('', '_instance', '_3x')
@@ -57,21 +56,23 @@ def write_detection(recipe: Path, parts: dict[str, Part], classes: list[str], ro
     size = _image_size(parts['train'], _fixed_size(cfg))
     schedule, last_checkpoint = _schedule(cfg, len(parts['train'].content['images']))
     root = root.resolve()
+    files = {name: _dataset(part, root) for name, part in parts.items()}
     text = TEMPLATE.format(
         made_by=made_by,
-        counts=[len(parts[name].content['images']) for name in ('train', 'val')],
         recipe=recipe.name,
         root=f'{root.as_posix()}/',
         classes=class_tuple(classes),
-        heads=head_settings(cfg.model, len(classes)),
+        model=model_settings(cfg.model, len(classes)),
         start=PRETRAINED if cfg.model.backbone.get('init_cfg') else '# Starts from random weights.',
         size=size,
         least=(size[0], rounded(size[1] * 0.6)),
         load=f"dict(type='LoadAnnotations', with_bbox=True{', with_mask=True' if masks else ''})",
+        made=next((made_folder(part.path.parent) for part in parts.values() if part.unwritten), ''),
         kind='' if type_name(cfg.train_dataloader.dataset) == 'CocoDataset' else "type='CocoDataset', ",
-        train=_dataset(parts['train'], root),
-        val=_dataset(parts['val'], root),
-        val_file=_joined(root, parts['val'].path),
+        train=call('train = dict', ['own', *files['train'], 'pipeline=train_pipeline']),
+        val=call('val = dict', ['own', *files['val'], 'pipeline=test_pipeline']),
+        counts=[len(parts[name].content['images']) for name in ('train', 'val')],
+        val_file=_joined(root, parts['val']),
         schedule=schedule,
         rate=rate(cfg),
     )
@@ -81,19 +82,18 @@ def write_detection(recipe: Path, parts: dict[str, Part], classes: list[str], ro
 PRETRAINED = (
     """# Starts from weights of the backbone, downloaded once. Without: --cfg-options model.backbone.init_cfg=None"""
 )
-TEMPLATE = """# Written by `{made_by}`: {counts[0]} images to train on, {counts[1]} to validate.
+TEMPLATE = """# Written by `{made_by}`.
 _base_ = 'swin_mm::{recipe}'
 data_root = {root!r}
 classes = {classes}
-model = dict({heads})
+{model}
 {start}
 load_from = None  # or a checkpoint of the same model, trained on COCO or by you: better where images are few
 
 # At most {size[0]} x {size[1]} pixels, long side by short side; in training the short side is {least[1]} to {size[1]}.
-load_objects = {load}
 train_pipeline = [
     dict(type='swin_mm.LoadImage'),
-    load_objects,
+    {load},
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomResize', scale=[{least}, {size}], keep_ratio=True),
     dict(type='PackDetInputs'),
@@ -101,15 +101,14 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale={size}, keep_ratio=True),
-    load_objects,
+    {load},
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-own = dict({kind}data_root=data_root, metainfo=dict(classes=classes))
-train = dict({train}, pipeline=train_pipeline)
-val = dict({val}, pipeline=test_pipeline)
-train_dataloader = dict(dataset=dict(own, **train))
-val_dataloader = dict(dataset=dict(own, **val))
-test_dataloader = val_dataloader
+{made}own = dict({kind}data_root=data_root, metainfo=dict(classes=classes))
+{train}
+{val}
+train_dataloader = dict(dataset=train)  # {counts[0]:,} images
+val_dataloader = test_dataloader = dict(dataset=val)  # {counts[1]:,} images
 val_evaluator = test_evaluator = dict(ann_file={val_file})
 
 {schedule}
@@ -172,57 +171,23 @@ def _schedule(cfg: Config, images: int) -> tuple[str, str]:
     length = epochs if by_epoch else epochs * steps
     interval = max(1, length // 12)
     loop = f'max_epochs={length}' if by_epoch else f'dynamic_intervals=None, max_iters={length}'
-    lines = f"""# {epochs} epochs show {epochs * images:,} images; the rate rises for {warm_up} steps and falls twice.
-train_cfg = dict({loop}, val_interval={interval})
-param_scheduler = [
+    lines = f"""train_cfg = dict({loop}, val_interval={interval})  # {epochs} epochs show {epochs * images:,} images
+param_scheduler = [  # the rate rises for {warm_up} steps, then falls to 0 at the end
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end={warm_up}),
-    dict(type='MultiStepLR', by_epoch={by_epoch}, milestones=[{length * 2 // 3}, {length * 11 // 12}], gamma=0.1),
+    dict(type='CosineAnnealingLR', by_epoch=False),
 ]
 default_hooks = dict(checkpoint=dict(interval={interval}))"""
     return lines, f'epoch_{length}.pth' if by_epoch else f'iter_{length}.pth'
 
 
-def rate(cfg: Config) -> str:
-    """Says which learning rate a run gets by ``auto_scale_lr``."""
-    lr, base = cfg.optim_wrapper.optimizer.lr, cfg.auto_scale_lr.base_batch_size
-    batch = cfg.train_dataloader.batch_size
-    return f'{lr:g} is for {base} images a step; {batch} images in one process get {lr * batch / base:.3g}'
-
-
-def head_settings(settings: Any, classes: int, place: str = '_base_.model') -> str:
-    """The settings of heads that depend on the number of classes, as the arguments of ``dict``."""
-    found = []
-    if {'num_classes', 'num_things_classes'} & settings.keys():
-        name = 'num_classes' if 'num_classes' in settings else 'num_things_classes'
-        found.append(f'{name}={classes}')
-        weights = (settings.get('loss_cls') or {}).get('class_weight')
-        if weights:  # the last is of no object
-            found.append(f'loss_cls=dict(class_weight=[{weights[0]}] * {classes} + [{weights[-1]}])')
-    for key, value in settings.items():
-        if isinstance(value, dict) and (inner := head_settings(value, classes, f'{place}.{key}')):
-            found.append(f'{key}=dict({inner})')
-        elif isinstance(value, list) and value and all(isinstance(v, dict) and 'num_classes' in v for v in value):
-            found.append(f'{key}=[dict(head, num_classes={classes}) for head in {place}.{key}]')
-    return ', '.join(found)
-
-
-def _dataset(part: Part, root: Path) -> str:
-    """Where the files of ``part`` are, seen from ``root``, as arguments of ``dict``; mmengine joins the two."""
+def _dataset(part: Part, root: Path) -> list[str]:
+    """Where the files of ``part`` are, as arguments of ``dict``: made, or seen from ``root``, which mmengine joins."""
     prefix = part.images.resolve().relative_to(root).as_posix()
-    return f'ann_file={seen_from(root, part.path)!r}, data_prefix=dict(img={"" if prefix == "." else prefix + "/"!r})'
+    file = f'made + {part.path.name!r}' if part.unwritten else repr(seen_from(root, part.path))
+    return [f'ann_file={file}', f'data_prefix=dict(img={"" if prefix == "." else prefix + "/"!r})']
 
 
-def seen_from(root: Path, path: Path) -> str:
-    path = path.resolve()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _joined(root: Path, path: Path) -> str:
-    """The whole path in Python: mmengine joins no ``data_root`` to the file of an evaluator."""
-    file = seen_from(root, path)
-    return repr(file) if Path(file).is_absolute() else f'data_root + {file!r}'
-
-
-def class_tuple(classes: list[str]) -> str:
-    text = repr(tuple(classes))
-    return text if len(text) < 100 else textwrap.fill(text, 116, subsequent_indent='    ', break_on_hyphens=False)
+def _joined(root: Path, part: Part) -> str:
+    """The whole path of the validation file in Python: mmengine joins no ``data_root`` to the file of an evaluator."""
+    whole = part.unwritten or Path(seen_from(root, part.path)).is_absolute()
+    return "val['ann_file']" if whole else "data_root + val['ann_file']"
