@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_label_classes(cfg)
     check_inputs(cfg, training=True)
     found = _check_data(cfg)
-    runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal')
+    runner = launch.build_runner(cfg, continued='ContinuedRun', stop='StopOnSignal', curves='TrainingCurves')
     _scale_by_step(runner, cfg)
     notes = _choose_checkpoint(runner)
     advice = batch_advice(cfg, runner.world_size)

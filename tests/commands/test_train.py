@@ -1,5 +1,6 @@
 """``train``: trains, saves what loads safely, resumes where it stopped, and says why it cannot start."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -10,12 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from samples.breakable_data import OwnData
-from samples.tiny_training import ROOT
+from samples.tiny_training import DATA, MODEL, ROOT
 
 from swin_mm.commands import check as check_command
 from swin_mm.commands import launch
 from swin_mm.commands import train as train_command
 from swin_mm.commands.ending import run
+from swin_mm.engine.curves import TrainingCurves
 from swin_mm.engine.resuming import ContinuedRun
 from swin_mm.engine.signals import StopOnSignal
 from swin_mm.engine.weights import CheckedWeights
@@ -122,15 +124,27 @@ def test_run_that_cannot_start_builds_nothing(train, tmp_path, monkeypatch, args
 def test_our_hooks_are_added_where_a_config_does_not_name_them(train, monkeypatch):
     hooks = []
     monkeypatch.setattr('mmengine.runner.Runner.train', lambda self: hooks.append([*map(type, self.hooks)]))
-    ours = {CheckedWeights, ContinuedRun, StopOnSignal}
+    ours = {CheckedWeights, ContinuedRun, StopOnSignal, TrainingCurves}
     train(options=[])
-    train(options=['default_hooks.stop=None', 'default_hooks.continued=None', 'default_hooks.weights=None'])
+    train(options=[f'default_hooks.{name}=None' for name in ('stop', 'continued', 'weights', 'curves')])
     both = "custom_hooks=[dict(type='swin_mm.StopOnSignal')]"
     cfg = Config.fromstring(f'default_hooks = dict(checkpoint=None)\n{both}', '.py')
     launch.add_hooks(cfg, stop='StopOnSignal', weights='CheckedWeights')
-    assert [len(ours & set(found)) for found in hooks] == [3, 0]
-    assert [hooks[0].count(hook) for hook in ours] == [1, 1, 1]
+    assert [len(ours & set(found)) for found in hooks] == [4, 0]
+    assert [hooks[0].count(hook) for hook in ours] == [1, 1, 1, 1]
     assert cfg.default_hooks == dict(checkpoint=None, weights=dict(type='swin_mm.CheckedWeights'))
+
+
+def test_a_config_of_mmdet_s_own_ends_with_its_curves_too(main, tiny, tmp_path):
+    base = "_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'\n"
+    ours = "custom_imports = dict(imports=['swin_mm'])\nmodel['backbone'].update(type='swin_mm.SwinTransformer')\n"
+    (tmp_path / 'stock.py').write_text(base + MODEL + ours + DATA)
+    assert 'curves' not in Config.fromfile(tmp_path / 'stock.py').default_hooks
+    options = ['--cfg-options', f'data_root={tiny.data}']
+    main([str(tmp_path / 'stock.py'), '--work-dir', str(tmp_path / 'run'), *options])
+    assert (tmp_path / 'run/curves.png').is_file()
+    with open(tmp_path / 'run/curves.csv', newline='') as table:
+        assert {'loss', 'lr', 'coco/bbox_mAP'} <= {row['name'] for row in csv.DictReader(table)}
 
 
 def test_checkpoint_that_was_moved_away_is_not_started_over(train, tmp_path):
