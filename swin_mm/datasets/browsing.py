@@ -1,5 +1,6 @@
 """Reads what a network is fed: images and annotations of a config's data set behind its pipeline."""
 
+import colorsys
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..recipes import datasets_in, settings_within, type_name
 
 IGNORED = -1  # the label of what a loss leaves out, such as COCO's crowds
 IGNORED_PIXEL = 255
+GOLDEN = 0.618  # turns of the colour wheel from one class to the next: no two of many are near
 
 
 class Sample(NamedTuple):
@@ -108,7 +110,10 @@ def _drawing_of(cfg: Config, settings: dict) -> Callable[[np.ndarray], np.ndarra
 
 
 def _colours(palette: Any, number: int) -> np.ndarray:
-    """A colour a class, uint8 (number, 3) in RGB: of the data set, or drawn where it has too few."""
-    if isinstance(palette, list | tuple) and len(palette) >= number:
-        return np.array(palette[:number], np.uint8).reshape(-1, 3)
-    return np.random.default_rng(0).integers(40, 256, (number, 3)).astype(np.uint8)
+    """A colour a class, uint8 (number, 3) in RGB: of the data set, or hues far apart.
+
+    mmdet keeps COCO's palette for other classes, whose first colours are alike: a palette of another length is left.
+    """
+    if not isinstance(palette, list | tuple) or len(palette) != number:
+        palette = [np.multiply(colorsys.hsv_to_rgb(i * GOLDEN % 1, 0.85, 0.95), 255) for i in range(number)]
+    return np.array(palette, np.uint8).reshape(-1, 3)

@@ -18,10 +18,12 @@ OPACITY = 0.4  # of masks and label maps
 GREY = (128, 128, 128)  # of what is ignored
 TILE, PAGE, CAPTION = 400, 720, 22  # pixels: the longer side in the sheet and at least on the page; a line of text
 COLUMNS = 4
+LETTERS = 36  # names of classes are written in this part of an image's longer side
 NAMED = 0.005  # share of an image from which a class of a label map is named
 STYLE = (
-    'body{font:15px sans-serif;margin:2em;background:#fff}figure{display:inline-block;margin:0 1.5em 1.5em 0;'
-    'vertical-align:top}img{max-width:100%;display:block}figcaption{max-width:45em;margin-top:.3em}'
+    'body{font:15px sans-serif;margin:clamp(1em,4vw,2em);background:#fff;overflow-wrap:anywhere}'
+    'main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,30em),1fr));gap:1.5em}'
+    'figure{margin:0}img{width:100%;display:block}figcaption{margin-top:.3em}'
 )
 
 
@@ -44,17 +46,17 @@ def draw(sample: Sample, classes: Sequence[str], palette: np.ndarray, side: int)
         for label in present:
             _blend(pixels, label_map == label, tuple(map(int, palette[label])))
     image = Image.fromarray(pixels)
-    pen = ImageDraw.Draw(image)
+    pen, letters = ImageDraw.Draw(image), max(side // LETTERS, 12)
     for box, label, colour in zip(sample.boxes * scale, sample.labels, colours, strict=True):
         corners = [round(float(value)) for value in box]
         pen.rectangle(
             (corners[0], corners[1], max(corners[2], corners[0]), max(corners[3], corners[1])), None, colour, 2
         )
-        _write(pen, (corners[0], corners[1]), 'ignored' if label == IGNORED else classes[label], colour)
+        _write(pen, (corners[0], corners[1]), 'ignored' if label == IGNORED else classes[label], colour, letters)
     if sample.label_map is not None:
         for label in present:
             if (region := label_map == label).mean() >= NAMED:
-                _write(pen, _inside(region), classes[label], tuple(map(int, palette[label])))
+                _write(pen, _inside(region), classes[label], tuple(map(int, palette[label])), letters)
     return image
 
 
@@ -83,9 +85,10 @@ def write_page(path: Path, samples: Sequence[Sample], classes: Sequence[str], pa
         figures.append(
             f'<figure><img src="data:image/jpeg;base64,{data}" alt=""><figcaption>{text}</figcaption></figure>'
         )
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    page = f'<!DOCTYPE html>\n<html><head>{head}</head><body>\n<h1>{html.escape(title)}</h1>\n'
-    path.write_text(page + '\n'.join(figures) + '\n</body></html>\n', encoding='utf-8')
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f'<title>{html.escape(title)}</title><style>{STYLE}</style>'
+    page = f'<!DOCTYPE html>\n<html><head>{head}</head><body>\n<h1>{html.escape(title)}</h1>\n<main>\n'
+    path.write_text(page + '\n'.join(figures) + '\n</main></body></html>\n', encoding='utf-8')
     return path
 
 
@@ -129,13 +132,13 @@ def _inside(region: np.ndarray) -> tuple[int, int]:
     return int(x), int(y)
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, ...]) -> None:
+def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, ...], letters: int) -> None:
     """Writes ``text`` on a patch of ``colour`` inside of the image, its upper left corner at ``place`` if it fits."""
-    _, _, right, bottom = pen.textbbox((0, 0), text, _font(12))
+    _, _, right, bottom = pen.textbbox((0, 0), text, _font(letters))
     x = max(min(place[0], pen.im.size[0] - right - 4), 0)
     y = max(min(place[1], pen.im.size[1] - bottom - 3), 0)
     pen.rectangle((x, y, x + right + 3, y + bottom + 2), colour)
-    pen.text((x + 2, y), text, 'black' if sum(colour) > 380 else 'white', _font(12))
+    pen.text((x + 2, y), text, 'black' if sum(colour) > 380 else 'white', _font(letters))
 
 
 @functools.cache

@@ -13,17 +13,19 @@ from .findings import SEVERITIES, Finding, Findings, Offender
 
 SIDE = 240  # pixels, of the longer side of a thumbnail
 STYLE = """
-body { font: 15px/1.4 sans-serif; margin: 2em; max-width: 80em }
+body { font: 15px/1.4 sans-serif; margin: clamp(1em, 4vw, 2em); max-width: 80em; overflow-wrap: anywhere }
 h2 { margin: 1.5em 0 0.2em } .error { color: #b00020 } .warning { color: #a05a00 } .note { color: #555 }
-figure { display: inline-block; margin: 0.5em; max-width: 240px; vertical-align: top }
-figcaption { font-size: 12px; overflow-wrap: anywhere }
+figure { display: inline-block; margin: 0 1em 1em 0; max-width: 240px; vertical-align: top }
+figure:not(:has(img)) { max-width: none }
+figcaption { font-size: 13px }
 """
 
 
 def write_report(found: Findings, path: str | Path, title: str) -> None:
     """Writes all findings, errors first, to the HTML file ``path``; it needs no other file."""
     rows = [row for severity in SEVERITIES for row in found.of(severity)]
-    head = f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head = '<!DOCTYPE html><html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f'<title>{html.escape(title)}</title>'
     parts = [head, f'<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1><p>{found.summary()}</p>']
     for row in rows:
         parts += _section(row)

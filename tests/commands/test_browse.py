@@ -134,6 +134,15 @@ def test_a_seed_chooses_images_and_their_augmentation(shapes):
     assert len({str(flips(seed)) for seed in range(4)}) > 1
 
 
+def test_other_classes_than_coco_s_get_colours_that_are_told_apart(shapes):
+    own = dict(type='CocoDataset', metainfo=dict(classes=('circle', 'square', 'triangle', 'star', 'cross')))
+    colours = split(
+        DETECTOR, shapes, **{f'train_dataloader.dataset.{key}': value for key, value in own.items()}
+    ).palette
+    distances = np.linalg.norm(colours[:, None].astype(int) - colours, axis=2)
+    assert distances[np.triu_indices(5, 1)].min() > 120  # 88 with the first five of COCO's 80
+
+
 def test_bands_are_drawn_as_their_loader_shows_them(tmp_path):
     shapes = write_shapes(tmp_path / 'heat', train=1, val=1, heat=True)
     data = split(ROOT / 'configs/mask_rcnn_swin_pico_heat.py', shapes, 'val')
