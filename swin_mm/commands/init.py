@@ -6,6 +6,7 @@ swin-mm init --data data/cats
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('-o', '--out', help='config to write (default: the name of the data, in the working directory)')
     args = parser.parse_args(argv)
     path = write(args.data, args.model, args.arch, args.out, args.task)
-    print(f'Train:   swin-mm train {path}')
+    print(f'Next:    swin-mm train {path}')
 
 
 def write(
@@ -45,7 +46,7 @@ def write(
     if not folder.exists():
         raise PreflightError(f'--data {data} is not there, seen from {Path.cwd()}')
     path = Path(out or f'{re.sub("[^0-9A-Za-z_]+", "_", folder.resolve().stem)}.py')
-    command = f'swin-mm init --data {data}' + (f' --task {task}' if task else '')
+    command = f'swin-mm init --data {shlex.quote(data)}' + (f' --task {task}' if task else '')
     kind, objects = _find_objects(folder, path) if task != 'seg' else ('', {})
     if objects:
         print(f'Found:   objects in the format of {kind}')
@@ -128,6 +129,6 @@ def _keep_or_write(path: Path, text: str) -> None:
         scratch.replace(path)  # at once: other ranks of `train --data` write it too
     elif path.read_text() != text:
         raise PreflightError(
-            f'{path} is there and says something else: train it with `swin-mm train {path}`, delete it, or name '
-            'another with -o'
+            f'{path} is there and says something else: train it with `swin-mm train {path}`, delete it, or write '
+            'another with `swin-mm init -o`'
         )

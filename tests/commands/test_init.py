@@ -1,6 +1,7 @@
 """``swin-mm init``: a folder becomes a config, which mmdet reads as the files say."""
 
 import json
+import shlex
 from collections import Counter
 
 import pytest
@@ -81,8 +82,22 @@ def test_a_config_that_was_changed_by_hand_is_not_overwritten(tmp_path):
     init.main(['--data', 'toys'])
     with (tmp_path / 'toys.py').open('a') as file:
         file.write('# mine\n')
-    with pytest.raises(PreflightError, match=r'toys.py is there and says something else'):
+    with pytest.raises(
+        PreflightError, match=r'toys.py is there and says something else: .* write another with `swin-mm init -o`'
+    ):
         init.main(['--data', 'toys'])
+
+
+def test_the_first_line_is_the_command_that_writes_the_same_again(tmp_path, capsys):
+    write_coco(tmp_path / 'my toys')
+    init.main(['--data', 'my toys'])
+    assert capsys.readouterr().out.endswith('Next:    swin-mm train my_toys.py\n')
+    written = (tmp_path / 'my_toys.py').read_text()
+    command = shlex.split(written.splitlines()[0].split('`')[1])
+    assert command[:2] == ['swin-mm', 'init']
+    (tmp_path / 'my_toys.py').unlink()
+    init.main(command[2:])
+    assert (tmp_path / 'my_toys.py').read_text() == written
 
 
 def test_data_with_boxes_alone_get_a_detector_of_boxes(tmp_path, capsys):
