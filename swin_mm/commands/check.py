@@ -1,4 +1,4 @@
-"""``swin-mm check``: what is wrong with the data sets of a config, see ``datasets/checking.py``.
+"""``swin-mm check``: what is wrong with the data sets of a config, see ``datasets/checks/``.
 
 swin-mm check cats.py
 swin-mm check mask_rcnn_swin_t --images --cfg-options data_root=/path/to/coco/
@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mmengine.utils import ProgressBar
 
-from ..datasets.checking import check_data
-from ..datasets.findings import Findings
-from ..datasets.report import write_report
+from ..datasets.checks import Findings, check_data, write_report
 from ..errors import PreflightError
 from . import launch
 

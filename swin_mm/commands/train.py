@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from ..datasets.checking import check_data
+from ..datasets.checks import check_data
 from ..engine.newest import agreed_checkpoint, checkpoint_folders
 from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision, check_strategy
 from ..errors import PreflightError

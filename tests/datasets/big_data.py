@@ -16,7 +16,7 @@ from mmengine.config import Config
 from PIL import Image
 from samples.breakable_data import settings
 
-from swin_mm.datasets.checking import check_data
+from swin_mm.datasets.checks import check_data
 
 IMAGES, OBJECTS, CLASSES = 118_000, 860_000, 80
 WIDTH, HEIGHT = 640, 480

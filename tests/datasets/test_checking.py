@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from samples.breakable_data import HEIGHT, WIDTH, OwnData
 from samples.odd_images import turned
 
-from swin_mm.datasets.checking import check_data
-from swin_mm.datasets.mask_bounds import mask_bounds
+from swin_mm.datasets.checks import check_data
+from swin_mm.datasets.checks.mask_bounds import mask_bounds
 from swin_mm.datasets.shapes import write_shapes
 from swin_mm.recipes import find_config, move_data_root
 

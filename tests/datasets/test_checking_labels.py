@@ -8,8 +8,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from swin_mm.datasets import check_labels
-from swin_mm.datasets.checking import check_data
+from swin_mm.datasets.checks import check_data, labels
 from swin_mm.datasets.shapes import write_shapes
 from swin_mm.recipes import find_config, move_data_root
 
@@ -129,7 +128,7 @@ def test_labels_that_count_from_one_are_right_where_the_data_set_says_so(maps):
 
 
 def test_values_of_some_files_are_looked_at_and_those_of_all_on_demand(maps, monkeypatch):
-    monkeypatch.setattr(check_labels, 'DECODED', 2)
+    monkeypatch.setattr(labels, 'DECODED', 2)
     maps.save(constant(7))  # the second of four: between the first and the third
     assert check_data(maps.cfg).of('error') == []
     assert [error.check for error in check_data(maps.cfg, decode=True).of('error')] == ['label-values']

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swin_mm.datasets.check_images import check_overlap, read_file
-from swin_mm.datasets.findings import Findings
-from swin_mm.datasets.near_duplicates import BITS_APART, Lookalikes, fingerprint
+from swin_mm.datasets.checks.findings import Findings
+from swin_mm.datasets.checks.images import check_overlap, read_file
+from swin_mm.datasets.checks.near_duplicates import BITS_APART, Lookalikes, fingerprint
 
 
 def photograph(seed: int) -> Image.Image:

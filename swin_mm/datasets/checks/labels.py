@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from .check_images import ImageFile
 from .findings import Findings, Offender
+from .images import ImageFile
 
 DECODED = 200  # label files of a data set whose values are looked at, unless all are
 SENTENCES = {
@@ -44,7 +44,7 @@ def check_labels(
 
 def _fault(job: tuple[dict, ImageFile, int, bool]) -> tuple[str, str] | None:
     """Says what is wrong with a label file, (check, sentence); the last of ``job`` is whether to look at its values."""
-    from .load_labels import LoadLabels, check_kind, check_size
+    from ..load_labels import LoadLabels, check_kind, check_size
 
     sample, image, classes, values = job
     path = sample['seg_map_path']

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .coco_columns import CocoColumns
+from .columns import CocoColumns
 from .findings import Findings, Offender
 
 SKIPPED_SHARE = 0.01  # of the annotations; mmdet steps over some broken ones, as COCO has them; more are a broken file

@@ -8,14 +8,14 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from ..errors import one_line
-from ..recipes import SELF_MADE, datasets_in, settings_within, type_name
-from .check_classes import check_classes, check_counts, check_heads, check_names
-from .check_coco import check_annotations, check_images_list
-from .check_images import ImageFile, check_files, check_overlap, read_files
-from .check_labels import check_labels
-from .coco_columns import CocoColumns
+from ...errors import one_line
+from ...recipes import SELF_MADE, datasets_in, settings_within, type_name
+from .annotations import check_annotations, check_images_list
+from .classes import check_classes, check_counts, check_heads, check_names
+from .columns import CocoColumns
 from .findings import Findings
+from .images import ImageFile, check_files, check_overlap, read_files
+from .labels import check_labels
 
 LOOPS = ('train', 'val', 'test')
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import shortlist
-from ..recipes import settings_within
-from .coco_columns import CocoColumns
+from ...errors import shortlist
+from ...recipes import settings_within
+from .columns import CocoColumns
 from .findings import Findings
 
 FEW_OBJECTS = 10
