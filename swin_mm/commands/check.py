@@ -2,16 +2,19 @@
 
 swin-mm check cats.py
 swin-mm check mask_rcnn_swin_t --images --cfg-options data_root=/path/to/coco/
+swin-mm check cats.py --fix mended
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
-from ..datasets.checks import Findings, check_data, write_report
+from ..datasets.checks import Findings, check_data, fix_data, write_report
 from ..errors import PreflightError
 from . import launch
 
@@ -26,19 +29,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--json', action='store_true', help='print the findings as JSON')
     parser.add_argument('--images', action='store_true', help='decode every image, and not only its header')
     parser.add_argument('--report', metavar='FILE.html', help='write a page that shows the images with faults too')
+    parser.add_argument(
+        '--fix',
+        metavar='FOLDER',
+        help='write mended copies of the annotations, and a config that reads them, to a new folder; check that config',
+    )
     launch.add_cfg_options(parser)
     args = parser.parse_args(argv)
     cfg = launch.read_config(args.config, args.cfg_options)
-    found = check_data(cfg, decode=args.images, make_progress=_progress if sys.stderr.isatty() else None)
+    progress = _progress if sys.stderr.isatty() else None
+    name, fixed = args.config, Findings()
+    if args.fix:
+        fixed = fix_data(cfg, Path(args.fix), args.images, progress)
+        name = _write_config(cfg, Path(args.fix), args.config) if fixed.rows else name
+    found = check_data(cfg, decode=args.images, make_progress=progress)
     if args.report:
-        _write_report(found, args.report, args.config)
+        _write_report(found, args.report, name)
     if args.json:
-        print(json.dumps(found.as_json(), indent=2))
+        fixes = dict(fixed=fixed.as_json(['fixed'])['findings']) if args.fix else {}
+        print(json.dumps(found.as_json() | fixes, indent=2))
     else:
+        for line in fixed.lines(['fixed']):
+            print(line)
+        if args.fix:
+            print(f'Mended: {name}, checked below' if fixed.rows else 'Nothing to mend: nothing was written')
         for line in found.lines():
             print(line)
-        print(f'{args.config}: {found.summary()}')
+        print(f'{name}: {found.summary()}')
     return 1 if found.of('error') else 0
+
+
+def _write_config(cfg: Config, folder: Path, config: str) -> str:
+    """Writes ``cfg``, whose data sets were mended, as what differs from its file; gives the path."""
+    path = folder / f'{Path(cfg.filename).stem}.py'
+    head = f'# Written by `swin-mm check {config} --fix {folder}`: the same with mended annotations.\n'
+    if Config._is_lazy_import(cfg.filename):  # a text config cannot inherit from one in Python's own syntax
+        path.write_text(head + cfg.pretty_text)
+    else:
+        changes = _changes(Config.fromfile(cfg.filename).to_dict(), cfg.to_dict())
+        path.write_text(f'{head}_base_ = {str(Path(cfg.filename).resolve())!r}\n{Config(changes).pretty_text}')
+    return str(path)
+
+
+def _changes(old: dict, new: dict) -> dict:
+    """The settings that make ``new`` of ``old`` when mmengine merges them."""
+    if set(old) - set(new):
+        return dict(new, _delete_=True)
+    changed = {}
+    for key, value in new.items():
+        if key not in old or type(value) is not type(old[key]):
+            changed[key] = value
+        elif value != old[key]:
+            changed[key] = _changes(old[key], value) if isinstance(value, dict) else value
+    return changed
 
 
 def _write_report(found: Findings, path: str, config: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from mmengine.config import Config
 from PIL import Image
 from samples.breakable_data import OwnData
 
@@ -95,3 +96,61 @@ def test_the_report_shows_the_images_with_their_boxes(own, check, tmp_path):
 def test_a_report_that_cannot_be_written_is_said(own, check):
     with pytest.raises(PreflightError, match=r'--report must be a file .*/gone/faults\.html: No such file'):
         check('--report', str(own.root / 'gone/faults.html'))
+
+
+def test_fix_writes_a_copy_and_a_small_config_that_is_clean(own, check, tmp_path, capsys):
+    own.first['image_id'] = 999
+    own.cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(own.root / 'val.json'))
+    out = tmp_path / 'mended'
+    status, said = check('--fix', str(out))
+    assert status == 0
+    assert said.splitlines()[0].split()[:3] == ['fixed', 'unknown-image', '1']
+    assert f'Mended: {out}/own.py' in said
+    text = (out / 'own.py').read_text()
+    assert f"_base_ = '{own.root}/own.py'" in text
+    assert 'roi_head' not in text
+    assert main([str(out / 'own.py')]) == 0
+    assert 'unknown-image' not in capsys.readouterr().out
+    with pytest.raises(PreflightError, match='new or an empty folder'):
+        main([str(own.root / 'own.py'), '--fix', str(out)])
+
+
+def test_fix_keeps_options_and_data_sets_in_lists(own, check, tmp_path):
+    own.first['image_id'] = 999
+    own.cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[own.dataset, dict(own.dataset)])
+    status, said = check('--json', '--fix', str(tmp_path / 'mended'), '--cfg-options', 'model.rpn_head.num_classes=7')
+    assert status == 0
+    assert json.loads(said)['fixed'][0]['check'] == 'unknown-image'
+    cfg = Config.fromfile(tmp_path / 'mended/own.py')
+    assert cfg.model.rpn_head.num_classes == 7
+    assert {part.ann_file for part in cfg.train_dataloader.dataset.datasets} == {str(tmp_path / 'mended/train.json')}
+
+
+def test_fix_says_what_is_left(own, check, tmp_path):
+    own.first['image_id'] = 999
+    own.cfg.model.roi_head.bbox_head.num_classes = 80
+    status, said = check('--fix', str(tmp_path / 'mended'))
+    assert status == 1
+    assert [line.split()[:2] for line in said.splitlines() if line.startswith(('fixed', 'error'))] == [
+        ['fixed', 'unknown-image'],
+        ['error', 'num-classes'],
+        ['error', 'num-classes'],
+    ]
+
+
+def test_fix_has_nothing_to_do_for_whole_data(check, tmp_path):
+    assert 'Nothing to mend' in check('--fix', str(tmp_path / 'mended'))[1]
+    assert not (tmp_path / 'mended').exists()
+
+
+def test_fix_writes_a_whole_config_for_one_in_pythons_own_syntax(own, tmp_path):
+    own.first['image_id'] = 999
+    own.write()
+    files = f"data_root='{own.root}/', ann_file='train.json', data_prefix=dict(img='train/')"
+    (own.root / 'lazy.py').write_text(
+        'from mmdet.datasets import CocoDataset\n'
+        f"train_dataloader = dict(dataset=dict(type=CocoDataset, metainfo=dict(classes=('cat', 'dog')), {files}))\n"
+        "default_scope = 'mmdet'\n"
+    )
+    assert main([str(own.root / 'lazy.py'), '--fix', str(tmp_path / 'mended')]) == 0
+    assert main([str(tmp_path / 'mended/lazy.py')]) == 0

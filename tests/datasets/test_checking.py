@@ -1,16 +1,24 @@
 """``check_data``: every way in which a data set of COCO's format is known to break is caught by name."""
 
 import json
-import shutil
 from random import Random
 
 import numpy as np
 import pytest
 from mmengine.config import Config
-from PIL import Image
 from pycocotools import mask as coco_mask
-from samples.breakable_data import HEIGHT, WIDTH, OwnData
-from samples.odd_images import turned
+from samples.breakable_data import (
+    ERRORS,
+    HEIGHT,
+    OTHERS,
+    WIDTH,
+    OwnData,
+    all_objects,
+    change_classes,
+    rle,
+    scrambled,
+    write_json,
+)
 
 from swin_mm.datasets.checks import check_data
 from swin_mm.datasets.checks.mask_bounds import mask_bounds
@@ -21,131 +29,6 @@ from swin_mm.recipes import find_config, move_data_root
 @pytest.fixture
 def own(tmp_path) -> OwnData:
     return OwnData(tmp_path)
-
-
-def change_classes(own: OwnData, classes) -> None:
-    for loop in ('train', 'val', 'test'):
-        own.cfg[f'{loop}_dataloader'].dataset.metainfo = dict(classes=classes)
-
-
-def truncate(own: OwnData) -> None:
-    own.image().write_bytes(own.image().read_bytes()[:20])
-
-
-def turn(own: OwnData) -> None:
-    pixels = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-    own.image().write_bytes(turned(Image.fromarray(pixels), 6))
-
-
-def copy_image(own: OwnData) -> None:
-    shutil.copy(own.image(), own.root / 'val' / own.val['images'][0]['file_name'])
-
-
-def all_objects(own: OwnData, **changes) -> None:
-    for item in own.train['annotations']:
-        item.update(changes)
-
-
-def as_corners(own: OwnData) -> None:
-    """The most common mistake of those who write annotations: (x1, y1, x2, y2) for (x, y, width, height)."""
-    for item in own.train['annotations']:
-        x, y, width, height = item['bbox']
-        item['bbox'] = [x, y, x + width, y + height]
-
-
-def write_json(own: OwnData, text: str) -> None:
-    (own.root / 'train.json').write_text(text)
-
-
-def rle(height: int, width: int) -> dict:
-    mask = np.zeros((height, width), dtype=np.uint8, order='F')
-    mask[6:22, 4:24] = 1
-    coded = coco_mask.encode(mask)
-    return dict(size=coded['size'], counts=coded['counts'].decode())
-
-
-ERRORS = {
-    'names in capitals': ('class-names', lambda own: change_classes(own, ('Cat', 'Dog'))),
-    'one name misspelt': ('class-names', lambda own: change_classes(own, ('cat', 'dogs'))),
-    'names of COCO itself': ('class-names', lambda own: own.dataset.pop('metainfo')),
-    'names in another order': ('class-order', lambda own: change_classes(own, ('dog', 'cat'))),
-    'a string for a tuple': ('classes-string', lambda own: change_classes(own, ('cat'))),
-    'a name twice in the config': ('duplicate-class', lambda own: change_classes(own, ('cat', 'dog', 'cat'))),
-    'a name twice in the file': ('duplicate-class', lambda own: own.repeat('categories', id=4)),
-    'a category id twice': ('duplicate-category', lambda own: own.repeat('categories', name='bird')),
-    'a category without a name': ('category-keys', lambda own: own.train['categories'][0].pop('name')),
-    'a box head of 80 classes': ('num-classes', lambda own: own.cfg.model.roi_head.bbox_head.update(num_classes=80)),
-    'a mask head of 80 classes': ('num-classes', lambda own: own.cfg.model.roi_head.mask_head.update(num_classes=80)),
-    'an image that is gone': ('image-missing', lambda own: own.image().unlink()),
-    'an empty image': ('image-broken', lambda own: own.image().write_bytes(b'')),
-    'a file that is no image': ('image-broken', lambda own: own.image().write_text('<html>404</html>')),
-    'half a header': ('image-broken', truncate),
-    'an image of another size': ('image-size', lambda own: Image.new('RGB', (80, 48)).save(own.image())),
-    'an image turned by EXIF': ('image-turned', turn),
-    'an image without a size': ('image-keys', lambda own: own.train['images'][0].pop('width')),
-    'an image of astronomic size': ('image-keys', lambda own: own.train['images'][0].update(width=10**400)),
-    'an image without a name': ('image-keys', lambda own: own.train['images'][0].pop('file_name')),
-    'a box beyond the border': ('box-outside', lambda own: own.first.update(bbox=[50, 6, 20, 16])),
-    'a box left of the image': ('box-outside', lambda own: own.first.update(bbox=[-5, 6, 20, 16])),
-    'corners for sizes': ('box-outside', as_corners),
-    'a box without a width': ('box-empty', lambda own: own.first.update(bbox=[4, 6, 0, 16])),
-    'a negative height': ('box-empty', lambda own: own.first.update(bbox=[4, 6, 20, -16])),
-    'an area of zero': ('box-empty', lambda own: own.first.update(area=0)),
-    'a box of NaN': ('box-nan', lambda own: own.first.update(bbox=[4, 6, float('nan'), 16])),
-    'an infinite box': ('box-nan', lambda own: own.first.update(bbox=[4, 6, float('inf'), 16])),
-    'a box of three numbers': ('annotation-keys', lambda own: own.first.update(bbox=[4, 6, 20])),
-    'a box of strings': ('annotation-keys', lambda own: own.first.update(bbox=['4', '6', '20', '16'])),
-    'a box of an astronomic size': ('annotation-keys', lambda own: own.first.update(bbox=[4, 6, 10**400, 16])),
-    'no box': ('annotation-keys', lambda own: own.first.pop('bbox')),
-    'no area': ('annotation-keys', lambda own: own.first.pop('area')),
-    'no category': ('annotation-keys', lambda own: own.first.pop('category_id')),
-    'an annotation that is a list': ('annotation-keys', lambda own: own.train['annotations'].append([1, 2])),
-    'an odd polygon': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, 24, 6, 24, 22, 4]])),
-    'a polygon of two points': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, 24, 6]])),
-    'a polygon of NaN': ('mask-broken', lambda own: own.first.update(segmentation=[[4, 6, float('nan'), 6, 9, 9]])),
-    'a bare polygon': ('mask-broken', lambda own: own.first.update(segmentation=[4, 6, 24, 6, 24, 22])),
-    'run lengths cut short': (
-        'mask-broken',
-        lambda own: own.first.update(segmentation=dict(size=[HEIGHT, WIDTH], counts=[100, 20])),
-    ),
-    'run lengths of another size': ('mask-size', lambda own: own.first.update(segmentation=rle(60, 80))),
-    'no mask': ('mask-missing', lambda own: own.first.pop('segmentation')),
-    'a mask beside its box': ('mask-outside', lambda own: own.first.update(bbox=[4, 30, 20, 16])),
-    'an image id twice': ('duplicate-image-id', lambda own: own.repeat('images', file_name='101.png')),
-    'an annotation id twice': ('duplicate-id', lambda own: own.repeat('annotations')),
-    'an annotation of no image': ('unknown-image', lambda own: own.first.update(image_id=999)),
-    'an annotation of no category': ('unknown-category', lambda own: own.first.update(category_id=2)),
-    'no images': ('empty', lambda own: own.train.update(images=[])),
-    'no objects': ('empty', lambda own: own.train.update(annotations=[])),
-    'crowds alone': ('empty', lambda own: all_objects(own, iscrowd=1)),
-    'no annotations': ('annotation-file', lambda own: own.train.pop('annotations')),
-    'no file': ('annotation-file', lambda own: own.dataset.update(ann_file='other.json')),
-    'half a file': ('annotation-file', lambda own: write_json(own, '{"images": [')),
-    'a list for an object': ('annotation-file', lambda own: write_json(own, '[]')),
-    'a picture for annotations': ('annotation-file', lambda own: shutil.copy(own.image(), own.root / 'train.json')),
-}
-OTHERS = {
-    'a class of nine objects': ('warning', 'few-objects', lambda own: del_objects(own, 3)),
-    'training on the validation images': (
-        'warning',
-        'overlap',
-        lambda own: own.cfg.val_dataloader.dataset.update(ann_file='train.json', data_prefix=dict(img='train/')),
-    ),
-    'a copy of a training image': ('warning', 'overlap-content', copy_image),
-    'a file listed twice': ('warning', 'duplicate-file', lambda own: own.repeat('images', id=999)),
-    'a category that is not used': (
-        'note',
-        'unused-categories',
-        lambda own: own.repeat('categories', id=4, name='cow'),
-    ),
-    'a crowd': ('note', 'crowd', lambda own: own.first.update(iscrowd=1)),
-    'gaps in the ids': ('note', 'category-gaps', lambda own: None),
-    'a data set of another kind': ('note', 'not-checked', lambda own: own.dataset.update(type='CocoPanopticDataset')),
-}
-
-
-def del_objects(own: OwnData, count: int) -> None:
-    del own.train['annotations'][: 2 * count : 2]
 
 
 @pytest.mark.parametrize('case', ERRORS)
@@ -273,28 +156,13 @@ def test_photographs_of_coco_pass(own, shared):
     assert check_data(own.write()).of('error') == []
 
 
-def places(value, where=()):
-    """Every place in nested lists and dicts."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield *where, key
-        yield from places(inner, (*where, key))
-
-
 @pytest.mark.parametrize('seed', range(4))
 def test_whatever_stands_in_the_file_the_check_ends_with_findings(own, seed):
     random = Random(seed)
     own.first['segmentation'] = rle(HEIGHT, WIDTH)
     whole = json.dumps(own.train)
     for _ in range(15):
-        broken = json.loads(whole)
-        for *path, last in random.sample([*places(broken)], 2):
-            holder = broken
-            for key in path:
-                holder = holder[key] if isinstance(holder, list | dict) and holder else {}
-            if holder:
-                holder[last] = random.choice([None, -1, 0, 'x', '', [], {}, True, 10**400, 1e-3, float('nan'), [[1]]])
-        write_json(own, json.dumps(broken))
+        write_json(own, json.dumps(scrambled(json.loads(whole), random)))
         assert isinstance(check_data(own.write(), ['train']).summary(), str)
 
 

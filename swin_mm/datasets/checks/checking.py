@@ -1,18 +1,27 @@
 """Checks the data sets of a config before a training: classes, annotations and image files."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DefaultScope
 
 from ...errors import one_line
-from ...recipes import SELF_MADE, datasets_in, settings_within, type_name
+from ...recipes import datasets_in, type_name
 from .annotations import check_annotations, check_images_list
 from .classes import check_classes, check_counts, check_heads, check_names
 from .columns import CocoColumns
+from .data_sets import (
+    build_unread,
+    image_paths,
+    is_coco,
+    learns_masks,
+    loads_bands,
+    loads_labels,
+    reason_unchecked,
+    steps_of,
+)
 from .findings import Findings
 from .images import ImageFile, check_files, check_overlap, read_files
 from .labels import check_labels
@@ -49,13 +58,11 @@ class _Checker:
         self.cfg, self.decode, self.make_progress, self.found = cfg, decode, make_progress, found
         self.files: dict[str, list[ImageFile]] = {}
         self.seen: dict[tuple, str] = {}
-        train = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-        self.masks = any(step.get('with_mask') for _, step in settings_within(train, ''))
+        self.masks = learns_masks(cfg)
 
     def check(self, loop: str, settings: dict) -> None:
         """Checks the data set that ``settings`` build."""
-        # Unbuilt it would not know what its class says of the classes, and how its paths are joined.
-        dataset = DATASETS.build(dict(settings, lazy_init=True, pipeline=[]))
+        dataset = build_unread(settings)
         classes = (dataset.metainfo or {}).get('classes')
         key = (dataset.ann_file, str(dataset.data_prefix), str(classes))
         first = self.seen.setdefault(key, loop)
@@ -65,17 +72,12 @@ class _Checker:
             return
         place = dataset.ann_file or dataset.data_prefix.get('img_path') or type_name(settings)
         self.found.data = f'{loop}: {place}'
-        paths = [path for path in (dataset.ann_file, *dataset.data_prefix.values()) if path]
-        if any('://' in path for path in paths) or getattr(dataset, 'backend_args', None):
-            self.found.add('note', 'not-checked', 'its files are in a storage backend')
-        elif type_name(settings) in SELF_MADE and not any(map(os.path.exists, paths)):
-            self.found.add('note', 'not-checked', 'it is drawn on first use')
-        elif _is_coco(dataset):
+        if reason := reason_unchecked(dataset, settings):
+            self.found.add('note', 'not-checked', reason)
+        elif is_coco(dataset):
             self.check_coco(loop, dataset, settings)
-        elif _has_label_maps(dataset):
-            self.check_segmentation(loop, dataset, settings)
         else:
-            self.found.add('note', 'not-checked', f'{type_name(settings)} is of no kind that this check knows')
+            self.check_segmentation(loop, dataset, settings)
 
     def check_coco(self, loop: str, dataset: Any, settings: dict) -> None:
         """Checks annotations in COCO's format, and their images."""
@@ -84,7 +86,7 @@ class _Checker:
         if coco is None:
             return
         check_images_list(coco, self.found)
-        paths = [os.path.join(dataset.data_prefix.get('img') or '', image['file_name']) for image in coco.images]
+        paths = image_paths(dataset, coco.images)
         if check_classes(classes, coco, self.found) and classes:
             check_heads(self.cfg.get('model') or {}, classes, self.found)
             check_annotations(coco, paths, self.masks, self.found)
@@ -107,7 +109,7 @@ class _Checker:
             sentence = f'no image in {dataset.data_prefix.get("img_path")} ends with img_suffix={dataset.img_suffix}'
             self.found.add('error', 'empty', sentence)
         files = self.check_files(loop, [sample['img_path'] for sample in samples], None, settings)
-        if any(type_name(step) in ('LoadAnnotations', 'LoadLabels') for _, step in settings_within(settings, '')):
+        if loads_labels(settings):
             check_labels(samples, files, len(classes), self.decode, self.found)
 
     def read(self, path: str, test: bool) -> CocoColumns | None:
@@ -134,13 +136,12 @@ class _Checker:
         self, loop: str, paths: Sequence[str], sizes: Sequence[tuple[int, int]] | None, settings: dict
     ) -> list[ImageFile]:
         """Reads the images of a data set and checks them; ``sizes``, (width, height), are those announced for them."""
-        steps = [type_name(step) for _, step in settings_within(settings, '')]
-        if 'LoadBands' in steps:
+        if loads_bands(settings):
             self.found.add('note', 'not-checked', 'images of several bands (LoadBands) were not opened')
             return [ImageFile(path) for path in paths]
         progress = self.make_progress(len(paths)) if self.make_progress and paths else None
         files = read_files(paths, self.decode, progress)
-        check_files(files, sizes, loop == 'train' and 'LoadImage' in steps, self.found)
+        check_files(files, sizes, loop == 'train' and 'LoadImage' in steps_of(settings), self.found)
         self.files.setdefault(loop, []).extend(files)
         return files
 
@@ -150,24 +151,3 @@ class _Checker:
             if 'train' in self.files and loop in self.files:
                 self.found.data = loop
                 check_overlap(self.files['train'], self.files[loop], self.found)
-
-
-def _is_coco(dataset: Any) -> bool:
-    """Whether a data set reads its annotations as mmdet's ``CocoDataset`` does; LVIS and panoptic maps are others."""
-    try:
-        from mmdet.datasets import CocoDataset, LVISV05Dataset
-    except ModuleNotFoundError:  # a machine for segmentation
-        return False
-    return (
-        isinstance(dataset, CocoDataset)
-        and not isinstance(dataset, LVISV05Dataset)
-        and type(dataset).parse_data_info is CocoDataset.parse_data_info
-    )
-
-
-def _has_label_maps(dataset: Any) -> bool:
-    try:
-        from mmseg.datasets import BaseSegDataset
-    except ModuleNotFoundError:  # a machine for detection
-        return False
-    return isinstance(dataset, BaseSegDataset)

@@ -1,6 +1,6 @@
 """What a check of a data set found, and how it reads: a table for people, JSON for programs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -55,13 +55,13 @@ class Findings:
         """The findings of one severity, in the order in which they were made."""
         return [row for row in self.rows if row.severity == severity]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, severities: Sequence[str] = SEVERITIES) -> dict[str, Any]:
         """Gives plain data: the number of findings of each severity, and all findings, errors first."""
         rows: list[dict[str, Any]] = []
-        for row in (row for severity in SEVERITIES for row in self.of(severity)):
+        for row in (row for severity in severities for row in self.of(severity)):
             rows.append({key: value for key, value in vars(row).items() if key != 'offenders'})
             rows[-1]['examples'] = row.examples
-        return {f'{severity}s': len(self.of(severity)) for severity in SEVERITIES} | {'findings': rows}
+        return {f'{severity}s': len(self.of(severity)) for severity in severities} | {'findings': rows}
 
     def lines(self, severities: Iterable[str] = SEVERITIES) -> Iterator[str]:
         """Yields the table: errors first, under each finding its examples."""

@@ -3,7 +3,7 @@
 import filecmp
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,22 +15,33 @@ from .near_duplicates import Lookalikes, fingerprint
 THREADS = 8  # opening a file waits for the disk more than it computes
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the picture lies on its side
 PIECE = 4096  # bytes; images without compression are all of one length, and must not all be read
+OVERLAPS = {
+    'overlap': 'images are in the training set too, so the metric says little',
+    'overlap-content': 'images have the content of an image of the training set, so the metric says little',
+    'overlap-look': 'images look nearly like an image of the training set: the same one at another size or quality?',
+}
 Progress = Callable[[int], None]
 
 
 class ImageFile(NamedTuple):
     """What a file says. ``size`` is (width, height) in pixels as stored, ``fault`` why it has none.
 
+    ``orientation`` is EXIF's, 1 for one that is shown as stored.
     ``look`` is the `fingerprint` of the pixels if they were decoded.
     """
 
     path: str
     size: tuple[int, int] | None = None
-    turned: bool = False
+    orientation: int = 1
     length: int = 0
     fault: str | None = None
     missing: bool = False
     look: int | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether the image is shown on its side."""
+        return self.orientation in TURNED
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
@@ -46,9 +57,9 @@ def read_file(path: str, decode: bool = False) -> ImageFile:
             return ImageFile(path, fault='it is empty, 0 bytes')
         with Image.open(path) as image:
             # Of a PNG, Pillow would decode all pixels to look for EXIF behind them.
-            turned = 'exif' in image.info and image.getexif().get(ORIENTATION) in TURNED
+            orientation = image.getexif().get(ORIENTATION, 1) if 'exif' in image.info else 1
             look = fingerprint(image) if decode else None
-            return ImageFile(path, image.size, turned, length, look=look)
+            return ImageFile(path, image.size, orientation, length, look=look)
     except FileNotFoundError:
         return ImageFile(path, fault='no such file', missing=True)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -103,30 +114,34 @@ def check_overlap(train: Iterable[ImageFile], other: Iterable[ImageFile], found:
 
     Only files of equal length and size are compared; looks are compared where images were decoded.
     """
-    train = list(train)
+    same: dict[str, list[Offender]] = {'overlap': [], 'overlap-content': [], 'overlap-look': []}
+    joined = {'overlap-content': 'is', 'overlap-look': 'and'}
+    for check, file, twin in overlaps(train, other):
+        text = f'{file.path} {joined[check]} {twin}' if check in joined else file.path
+        same[check].append(Offender(text, file.path))
+    for check, sentence in OVERLAPS.items():
+        found.add('warning', check, sentence, same[check], len(same[check]))
+
+
+def overlaps(train: Iterable[ImageFile], other: Iterable[ImageFile]) -> Iterator[tuple[str, ImageFile, str]]:
+    """Yields (a key of ``OVERLAPS``, file of ``other``, path of its twin in ``train``)."""
     paths: set[str] = set()
     alike: dict[tuple, list[str]] = {}
+    train = list(train)
     for file in train:
         paths.add(os.path.abspath(file.path))
         if file.size:
             alike.setdefault((file.length, file.size), []).append(file.path)
     looks = Lookalikes((file.look, file.path) for file in train if file.look is not None)
-    same, copies, similar = [], [], []
     is_copy = _Copies().is_copy
     for file in other:
         if os.path.abspath(file.path) in paths:
-            same.append(Offender(file.path, file.path))
+            yield 'overlap', file, file.path
         elif file.size:
             twin = next((path for path in alike.get((file.length, file.size), ()) if is_copy(file.path, path)), None)
             near = looks.find(file.look) if file.look is not None and not twin else None
-            copies += [Offender(f'{file.path} is {twin}', file.path)] if twin else []
-            similar += [Offender(f'{file.path} and {near}', file.path)] if near else []
-    sentence = 'images are in the training set too, so the metric says little'
-    found.add('warning', 'overlap', sentence, same, len(same))
-    sentence = 'images have the content of an image of the training set, so the metric says little'
-    found.add('warning', 'overlap-content', sentence, copies, len(copies))
-    sentence = 'images look nearly like an image of the training set: the same one at another size or quality?'
-    found.add('warning', 'overlap-look', sentence, similar, len(similar))
+            if twin or near:
+                yield ('overlap-content', file, twin) if twin else ('overlap-look', file, str(near))
 
 
 class _Copies:

@@ -23,7 +23,17 @@ SENTENCES = {
 def check_labels(
     samples: Sequence[dict], images: Sequence[ImageFile], classes: int, decode: bool, found: Findings
 ) -> None:
-    """Checks the label file of each of ``samples``, as a `BaseSegDataset` lists them, beside its image.
+    """Checks the label file of each of ``samples``, as a `BaseSegDataset` lists them, beside its image."""
+    faults = label_faults(samples, images, classes, decode)
+    for check, sentence in SENTENCES.items():
+        lines = [Offender(text, path) for kind, text, path in faults if kind == check]
+        found.add('error', check, sentence, lines, len(lines))
+
+
+def label_faults(
+    samples: Sequence[dict], images: Sequence[ImageFile], classes: int, decode: bool
+) -> list[tuple[str, str, str]]:
+    """Gives (key of ``SENTENCES``, what is wrong, path of the image) for label files that `LoadLabels` would refuse.
 
     Kind and size come from the header; values are those of all files with ``decode``, else of ``DECODED`` of them, from
     the first to the last.
@@ -36,10 +46,7 @@ def check_labels(
             if 'seg_map_path' in sample
         ]
         results = zip(jobs, pool.map(_fault, jobs), strict=True)
-        faults = [(*fault, job[0]['img_path']) for job, fault in results if fault]
-    for check, sentence in SENTENCES.items():
-        lines = [Offender(text, path) for kind, text, path in faults if kind == check]
-        found.add('error', check, sentence, lines, len(lines))
+        return [(*fault, job[0]['img_path']) for job, fault in results if fault]
 
 
 def _fault(job: tuple[dict, ImageFile, int, bool]) -> tuple[str, str] | None:
