@@ -56,8 +56,8 @@ def write(
     else:
         raise PreflightError(
             f'--data {data} has no annotations that are understood: there must be a JSON file in COCO format, with '
-            'images, annotations and categories, files of LabelMe, YOLO or Pascal VOC, or PNG files of class indices '
-            'in a folder whose name holds masks or labels'
+            'images, annotations and categories, files of LabelMe, CVAT, YOLO or Pascal VOC, or PNG files of class '
+            'indices in a folder whose name holds masks or labels'
         )
     size = f'{config.size[0]} x {config.size[1]}'
     print(f'Config:  {path}, from recipe {config.recipe}, for images of {size} at most')

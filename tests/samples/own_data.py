@@ -97,3 +97,34 @@ def write_labelme(folder: Path, coco: dict, images: Path) -> None:
         ]
         content = dict(shapes=shapes, imagePath=image['file_name'])
         (folder / Path(image['file_name']).with_suffix('.json')).write_text(json.dumps(content))
+
+
+def write_cvat(folder: Path, coco: dict, images: Path, project: bool = False) -> None:
+    """The same as 'CVAT for images 1.1' has it: annotations.xml and images/; polygons of one object share a group.
+
+    As the export of a ``project``, images have subsets, Train and Validation, and a folder for each.
+    """
+    names = {category['id']: category['name'] for category in coco['categories']}
+    labels = ''.join(f'<label><name>{name}</name><attributes></attributes></label>' for name in names.values())
+    text = ''
+    for i, image in enumerate(coco['images']):
+        subset = ('Validation' if i % 4 == 0 else 'Train') if project else ''
+        (folder / 'images' / subset).mkdir(parents=True, exist_ok=True)
+        shutil.copy(images / image['file_name'], folder / 'images' / subset)
+        shapes = ''
+        for found in (a for a in coco['annotations'] if a['image_id'] == image['id']):
+            for polygon in found['segmentation']:
+                points = ';'.join(f'{x:.2f},{y:.2f}' for x, y in zip(polygon[::2], polygon[1::2], strict=True))
+                shapes += (
+                    f'<polygon label="{names[found["category_id"]]}" source="manual" occluded="0" points="{points}" '
+                    f'z_order="0" group_id="{found["id"]}"><attribute name="seen">yes</attribute></polygon>'
+                )
+        inner = f'{shapes}<tag label="good" source="manual"></tag>'
+        subset_of = f'subset="{subset}" ' if subset else ''
+        size = f'width="{image["width"]}" height="{image["height"]}"'
+        text += f'<image id="{i}" name="{image["file_name"]}" {subset_of}{size}>{inner}</image>'
+    kind = 'project' if project else 'task'
+    meta = f'<meta><{kind}><id>4</id><name>toys</name><labels>{labels}</labels></{kind}></meta>'
+    (folder / 'annotations.xml').write_text(
+        f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{meta}{text}</annotations>'
+    )
