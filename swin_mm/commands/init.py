@@ -118,7 +118,7 @@ def _beside(path: Path) -> Path:
 
 def _say(split: bool) -> None:
     if split:
-        print('         Every fifth image is set apart for validation, by a hash of its name: the same ones each time')
+        print('         A fifth of the images is set apart for validation, by hashes of names: the same each time')
 
 
 def _keep_or_write(path: Path, text: str) -> None:

@@ -58,7 +58,7 @@ def test_an_export_with_masks_is_read_as_it_is(tmp_path, capsys):
 def test_one_line_trains_on_one_file_that_is_split(tmp_path, capsys):
     write_coco(tmp_path / 'toys', train=10, val=0)
     train.main([PICO, '--data', 'toys', '--cfg-options', 'train_cfg.max_epochs=1'])
-    assert 'Every fifth image' in capsys.readouterr().out
+    assert 'A fifth of the images' in capsys.readouterr().out
     parts = [labels_in(tmp_path / 'toys_data' / f'{name}.json') for name in ('train', 'val')]
     assert [len(part) for part in parts] == [8, 2]
     assert parts[0] | parts[1] == labels_in(tmp_path / 'toys/labels.json')

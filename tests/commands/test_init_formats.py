@@ -115,7 +115,7 @@ def test_cvat_gives_boxes_and_masks(project, coco, tmp_path, capsys):
     said = capsys.readouterr().out
     assert 'in the format of CVAT' in said
     assert 'Objects: boxes and masks of 5 classes' in said
-    assert ('Every fifth image' in said) is not project
+    assert ('A fifth of the images' in said) is not project
     cfg = Config.fromfile('toys.py')
     assert cfg.classes == NAMES  # in the order of the labels
     assert check_data(cfg).of('error') == []

@@ -29,7 +29,7 @@ def test_a_folder_of_masks_is_read_as_it_is(tmp_path, capsys):
     init.main(['--data', 'toys', '--model', PICO])
     said = capsys.readouterr().out
     assert 'label maps of 6 classes: ground, coin, tile' in said
-    assert 'Every fifth image' in said
+    assert 'A fifth of the images' in said
     assert len((tmp_path / 'toys.py').read_text().splitlines()) <= 40
     cfg = Config.fromfile('toys.py')
     init_default_scope('mmseg')

@@ -1,6 +1,8 @@
 """Own data in COCO's format: what is found, split, mended and refused, and the heads of every recipe."""
 
 import json
+from hashlib import sha256
+from random import Random
 
 import pytest
 from mmengine.config import Config
@@ -9,6 +11,7 @@ from samples.own_data import write_coco
 
 from swin_mm.commands import init
 from swin_mm.datasets.own import choose_recipe, find_coco, prepare, write_detection
+from swin_mm.datasets.own.split import held_out
 from swin_mm.errors import PreflightError
 from swin_mm.recipes import known_recipes, settings_within
 
@@ -80,6 +83,44 @@ def test_copies_that_augmentation_made_of_an_image_stay_together(tmp_path):
     assert train
     assert val
     assert not train & val
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_split_has_each_class_in_both_parts(seed):
+    """Of some common and some rare classes; one that a single image has is trained on."""
+    random = Random(seed)
+    classes = {f'{i}.jpg': {int(random.expovariate(0.15)) for _ in range(random.randint(0, 6))} for i in range(200)}
+    held = held_out(classes, 'a test')
+    assert held == held_out(dict(random.sample([*classes.items()], 200)), 'a test')
+    assert 0.2 <= len(held) / 200 < 0.3
+    for label in set().union(*classes.values()):
+        having = {name for name, found in classes.items() if label in found}
+        assert bool(having & held) == (len(having) > 1)
+        assert having - held
+
+
+def test_a_split_keeps_copies_together_and_needs_two_images():
+    copies = {f'{i}_jpg.rf.{copy}.jpg': {i % 3} for i in range(9) for copy in range(4)}
+    held = held_out(copies, 'a test')
+    assert {name for name in copies if name.partition('.rf.')[0] in {n.partition('.rf.')[0] for n in held}} == held
+    assert len(held) == 3 * 4  # an image of each class
+    with pytest.raises(PreflightError, match='a test must have two different images'):
+        held_out({'1.rf.a.jpg': {1}, '1.rf.b.jpg': {1}}, 'a test')
+    assert held_out({'a.jpg': {7}, 'b.jpg': set()}, 'a test') == {'b.jpg'}
+
+
+def test_rare_classes_of_a_file_are_validated_too(tmp_path):
+    """By hashes alone all three images of a rare class could be in one part, as they are here."""
+    toys = write_coco(tmp_path / 'toys', train=15, val=0)
+    names = sorted((f'{i:06d}.jpg' for i in range(1, 16)), key=lambda name: sha256(name.encode()).hexdigest())
+    rare = {int(name.partition('.')[0]) for name in names[-3:]}
+    change(
+        toys / 'labels.json',
+        annotations=lambda found: [a.update(category_id=3 if a['image_id'] in rare else 7) for a in found],
+    )
+    parts, classes = prepare(find_coco(toys), tmp_path)
+    assert set(classes) == {'coin', 'tile'}
+    assert all(part.count()[label] for part in parts.values() for label in classes)
 
 
 def test_sizes_and_areas_that_are_left_out_are_added(toys, tmp_path):

@@ -1,7 +1,7 @@
 """Finds images and their label maps in folders, the classes of these, and splits them."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,15 @@ class LabelPart:
     image_suffix: str
     label_suffix: str
     names: list[str]
+    _values: dict[Path, set[int]] = field(default_factory=dict, repr=False)  # the parts of a split share it
 
     def label_files(self) -> list[Path]:
         """The label maps, in the order of the names."""
         return [self.labels / f'{name}{self.label_suffix}' for name in self.names]
+
+    def values(self) -> list[set[int]]:
+        """The values in each label map; a file is decoded once."""
+        return [self._values.get(file) or self._values.setdefault(file, _read(file)) for file in self.label_files()]
 
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) of each image in pixels."""
@@ -95,7 +100,8 @@ def _pair(folder: Path, names: list[str], images: dict[Path, list[str]], part: s
 
 
 def _split(part: LabelPart) -> dict[str, LabelPart]:
-    held = held_out(part.names, str(part.labels))
+    classes = [values - {IGNORED} for values in part.values()]
+    held = held_out(dict(zip(part.names, classes, strict=True)), str(part.labels))
     chosen = {'train': [n for n in part.names if n not in held], 'val': [n for n in part.names if n in held]}
     return {key: replace(part, names=names) for key, names in chosen.items()}
 
@@ -109,8 +115,9 @@ def find_classes(data: Path, parts: dict[str, LabelPart]) -> list[str]:
     names = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
     limit = len(names) - 1 if names else LARGEST_CLASS
     found: set[int] = set()
-    for label_file in [label for part in parts.values() for label in part.label_files()]:
-        values = _values(label_file)
+    for label_file, values in [
+        pair for part in parts.values() for pair in zip(part.label_files(), part.values(), strict=True)
+    ]:
         if wrong := sorted(value for value in values - {IGNORED} if value > limit):
             raise PreflightError(
                 f'{file} names {len(names)} classes, so labels must be in [0, {limit}] or {IGNORED} (ignored), got '
@@ -125,7 +132,7 @@ def find_classes(data: Path, parts: dict[str, LabelPart]) -> list[str]:
     return names or [f'class_{value}' for value in range(max(found - {IGNORED}) + 1)]
 
 
-def _values(file: Path) -> set[int]:
+def _read(file: Path) -> set[int]:
     try:
         with Image.open(file) as image:
             if image.mode not in ('1', 'L', 'P'):
