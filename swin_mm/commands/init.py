@@ -126,7 +126,7 @@ def _keep_or_write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(f'.{os.getpid()}')
         scratch.write_text(text)
-        scratch.replace(path)  # at once: other ranks of `train --data` write it too
+        scratch.replace(path)
     elif path.read_text() != text:
         raise PreflightError(
             f'{path} is there and says something else: train it with `swin-mm train {path}`, delete it, or write '

@@ -4,7 +4,9 @@ Importing it lets mmengine run nothing that a file holds.
 """
 
 import argparse
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.distributed import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from .. import compat
+from ..errors import PreflightError
 from ..recipes import apply_presets, find_config, move_data_root, type_name
 
 compat.trust_no_file()
@@ -50,6 +55,39 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         'moves every data set and evaluator of the config there; a relative data_root starts at the working directory. '
         'presets=NAME,NAME merges presets (`swin-mm recipes` lists them)',
     )
+
+
+def by_the_first(launcher: str, work: Callable[[], str]) -> str:
+    """What ``work`` gives, done by the first of the processes of ``launcher`` alone; the others wait for it.
+
+    Raises its PreflightError in the first, and one that points to the first in the others.
+    """
+    if launcher == 'none':
+        return work()
+    if launcher != 'pytorch':
+        raise PreflightError(f'--data needs --launcher pytorch or none, got {launcher}: run `swin-mm init` before it')
+    store, rank, processes = _launchers_store()
+    if rank != 0:
+        store.wait(['result'])
+        result = store.get('result').decode()
+        store.set(f'read by {rank}', '')
+        if not result:
+            raise PreflightError('the first process could not write a config, and says why')
+        return result
+    result = ''
+    try:
+        result = work()
+    finally:
+        store.set('result', result)
+        store.wait([f'read by {other}' for other in range(1, processes)])
+    return result
+
+
+@functools.cache  # if the first process serves it, the process group uses the same one: it must not end before
+def _launchers_store() -> tuple[Store, int, int]:
+    """The store by which processes of torchrun find each other before they are a group, (store, rank, processes)."""
+    store, rank, processes = next(rendezvous('env://'))
+    return PrefixStore(f'swin_mm/{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store), rank, processes
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _make_parser()
     args = parser.parse_args(argv)
     if args.data is not None:
-        args.config = init.write(args.data, args.config)
+        args.config = launch.by_the_first(args.launcher, lambda: init.write(args.data, args.config))
     elif args.config is None:
         parser.error('a config, or --data FOLDER, is needed')
     cfg = launch.load_config(args)
