@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from ...errors import one_line
 from ...recipes import datasets_in, type_name
 from .annotations import check_annotations, check_images_list
+from .channels import check_channels
 from .classes import check_classes, check_counts, check_heads, check_names
 from .columns import CocoColumns
 from .data_sets import (
@@ -35,12 +36,13 @@ def check_data(
     decode: bool = False,
     make_progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Findings:
-    """Checks the data sets of the ``loops`` of a config: annotations in COCO's format, or label maps of mmseg.
+    """Checks the data sets of the ``loops`` of a config: channels, annotations in COCO's format or label maps of mmseg.
 
     Reads the annotations and the header of every image; with ``decode`` all of every file. Other data sets, and files
     in storage backends, are named in a note. ``make_progress(n)`` starts a bar of n files, and gives its update.
     """
     found = Findings()
+    check_channels(cfg, loops, found)
     checker = _Checker(cfg, decode, make_progress, found)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for loop in loops:
