@@ -8,13 +8,12 @@ swin-mm check cats.py --fix mended
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.utils import ProgressBar
 
-from ..datasets.checks import Findings, check_data, fix_data, write_report
+from ..datasets.checks import Findings, Screen, check_data, fix_data, write_report
 from ..errors import PreflightError
 from . import launch
 
@@ -37,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     launch.add_cfg_options(parser)
     args = parser.parse_args(argv)
     cfg = launch.read_config(args.config, args.cfg_options)
-    progress = _progress if sys.stderr.isatty() else None
+    screen = Screen(sys.stderr)
     name, fixed = args.config, Findings()
     if args.fix:
-        fixed = fix_data(cfg, Path(args.fix), args.images, progress)
+        fixed = fix_data(cfg, Path(args.fix), args.images, screen)
         name = _write_config(cfg, Path(args.fix), args.config) if fixed.rows else name
-    found = check_data(cfg, decode=args.images, make_progress=progress)
+    found = check_data(cfg, decode=args.images, screen=screen)
     if args.report:
         _write_report(found, args.report, name)
     if args.json:
@@ -89,7 +88,3 @@ def _write_report(found: Findings, path: str, config: str) -> None:
         write_report(found, path, f'swin-mm check {config}')
     except OSError as error:
         raise PreflightError(f'--report must be a file that can be written, got {path}: {error.strerror}') from error
-
-
-def _progress(files: int) -> Callable[[int], None]:
-    return ProgressBar(files, file=sys.stderr).update

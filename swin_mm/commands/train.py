@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from ..datasets.checks import check_data
+from ..datasets.checks import Screen, check_data
 from ..engine.newest import agreed_checkpoint, checkpoint_folders
 from ..engine.preflight import batch_advice, check_inputs, check_label_classes, check_mixed_precision, check_strategy
 from ..errors import PreflightError
@@ -83,7 +84,7 @@ def _check_data(cfg: Config) -> list[str]:
     """Gives the warnings of `check_data`; raises PreflightError for its errors. The first process checks for all."""
     if os.environ.get('RANK', '0') != '0':
         return []
-    found = check_data(cfg, [loop for loop in ('train', 'val') if cfg.get(f'{loop}_cfg')])
+    found = check_data(cfg, [loop for loop in ('train', 'val') if cfg.get(f'{loop}_cfg')], screen=Screen(sys.stderr))
     if found.of('error'):
         lines = [f'this run cannot start, {found.summary()} in its data:', *found.lines(['error'])]
         advice = f'`swin-mm check {short_name(cfg.filename)}` checks again, and shows warnings and notes too'

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import sys
 
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from PIL import Image
 from samples.breakable_data import OwnData
 
 from swin_mm.commands.check import main
+from swin_mm.datasets.checks import screen
 from swin_mm.errors import PreflightError
 
 
@@ -154,3 +156,17 @@ def test_fix_writes_a_whole_config_for_one_in_pythons_own_syntax(own, tmp_path):
     )
     assert main([str(own.root / 'lazy.py'), '--fix', str(tmp_path / 'mended')]) == 0
     assert main([str(tmp_path / 'mended/lazy.py')]) == 0
+
+
+@pytest.mark.parametrize('is_terminal', [True, False])
+def test_a_terminal_shows_that_a_large_file_is_read_and_the_images_go_by(own, check, monkeypatch, is_terminal):
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, 'isatty', lambda: is_terminal)
+    monkeypatch.setattr(sys, 'stderr', shown)
+    monkeypatch.setattr(screen, 'LARGE', 100)
+    assert check()[0] == 0
+    if is_terminal:
+        assert f'reading {own.root}/train.json (0.00 MB)' in shown.getvalue()
+        assert '12/12' in shown.getvalue()
+    else:
+        assert shown.getvalue() == ''

@@ -21,6 +21,7 @@ def test_annotations_of_cocos_size_take_two_minutes_and_four_gigabytes_at_most(t
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
+    print(f'{report["seconds"]:.0f} s, {report["cpu_seconds"]:.0f} s of a core, {report["peak"] / 2**30:.2f} GiB')
     assert (report['errors'], report['warnings']) == (0, 0)
     assert report['cpu_seconds'] < 120  # of all threads: others may use the machine too
     assert report['peak'] < 4 * 2**30

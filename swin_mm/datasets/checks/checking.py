@@ -1,7 +1,7 @@
 """Checks the data sets of a config before a training: classes, annotations and image files."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -26,6 +26,7 @@ from .data_sets import (
 from .findings import Findings
 from .images import ImageFile, check_files, check_overlap, read_files
 from .labels import check_labels
+from .screen import Screen
 
 LOOPS = ('train', 'val', 'test')
 
@@ -34,16 +35,16 @@ def check_data(
     cfg: Config,
     loops: Sequence[str] = LOOPS,
     decode: bool = False,
-    make_progress: Callable[[int], Callable[[int], None]] | None = None,
+    screen: Screen | None = None,
 ) -> Findings:
     """Checks the data sets of the ``loops`` of a config: channels, annotations in COCO's format or label maps of mmseg.
 
     Reads the annotations and the header of every image; with ``decode`` all of every file. Other data sets, and files
-    in storage backends, are named in a note. ``make_progress(n)`` starts a bar of n files, and gives its update.
+    in storage backends, are named in a note. ``screen``: where to show how far it is.
     """
     found = Findings()
     check_channels(cfg, loops, found)
-    checker = _Checker(cfg, decode, make_progress, found)
+    checker = _Checker(cfg, decode, screen or Screen(), found)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for loop in loops:
             for settings in datasets_in((cfg.get(f'{loop}_dataloader') or {}).get('dataset') or {}):
@@ -56,8 +57,8 @@ def check_data(
 class _Checker:
     """Checks one data set after the other, each once; keeps the files of each loop to compare them."""
 
-    def __init__(self, cfg: Config, decode: bool, make_progress: Any, found: Findings):
-        self.cfg, self.decode, self.make_progress, self.found = cfg, decode, make_progress, found
+    def __init__(self, cfg: Config, decode: bool, screen: Screen, found: Findings):
+        self.cfg, self.decode, self.screen, self.found = cfg, decode, screen, found
         self.files: dict[str, list[ImageFile]] = {}
         self.seen: dict[tuple, str] = {}
         self.masks = learns_masks(cfg)
@@ -116,6 +117,7 @@ class _Checker:
 
     def read(self, path: str, test: bool) -> CocoColumns | None:
         """Reads annotations; None, with a finding, if that is not possible."""
+        self.screen.show_reading(path)
         try:
             coco = CocoColumns(path)
         except FileNotFoundError:
@@ -141,8 +143,7 @@ class _Checker:
         if loads_bands(settings):
             self.found.add('note', 'not-checked', 'images of several bands (LoadBands) were not opened')
             return [ImageFile(path) for path in paths]
-        progress = self.make_progress(len(paths)) if self.make_progress and paths else None
-        files = read_files(paths, self.decode, progress)
+        files = read_files(paths, self.decode, self.screen.start_bar(len(paths)))
         check_files(files, sizes, loop == 'train' and 'LoadImage' in steps_of(settings), self.found)
         self.files.setdefault(loop, []).extend(files)
         return files

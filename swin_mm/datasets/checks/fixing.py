@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,20 @@ from mmengine.registry import DefaultScope
 from ...errors import PreflightError
 from ...recipes import datasets_in, settings_within
 from .checking import LOOPS
-from .data_sets import build_unread, image_paths, is_coco, learns_masks, loads_bands, loads_labels, reason_unchecked
+from .data_sets import (
+    build_unread,
+    image_paths,
+    is_coco,
+    learns_masks,
+    loads_bands,
+    loads_labels,
+    reason_unchecked,
+)
 from .findings import Findings
 from .images import ImageFile, overlaps, read_files
 from .labels import label_faults
 from .mending import LOST_IMAGES, SENTENCES, has_name, mend_coco
+from .screen import Screen
 
 LABEL_SENTENCES = {
     'image-missing': 'images that are not there or cannot be read were left out, and their label files',
@@ -32,12 +41,12 @@ def fix_data(
     cfg: Config,
     folder: Path,
     decode: bool = False,
-    make_progress: Callable[[int], Callable[[int], None]] | None = None,
+    screen: Screen | None = None,
 ) -> Findings:
     """Writes mended annotations of ``cfg`` to ``folder``, new or empty, and lets ``cfg`` read them.
 
     Gives what was mended, as findings of the severity 'fixed'. Files that needed nothing are not copied; no other file
-    is changed. ``decode`` and ``make_progress`` are those of `check_data`. Raises PreflightError for a folder with
+    is changed. ``decode`` and ``screen`` are those of `check_data`. Raises PreflightError for a folder with
     files.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -46,7 +55,7 @@ def fix_data(
         found = [item for loop in LOOPS for item in _data_sets(cfg, loop)]
         different = {item.key: item for item in reversed(found)}
         for item in different.values():
-            item.read(decode, make_progress)
+            item.read(decode, screen or Screen())
         unwanted, done = _shared_files(list(different.values())), Findings()
         copies = {
             key: _mend(item, cfg, folder, decode, unwanted if item.loop == 'train' else set(), done)
@@ -78,9 +87,10 @@ class _DataSet:
         """What data sets share that read the same; of validation and test, the copy of one serves the other."""
         return self.loop == 'train', self.place, str(self.dataset.data_prefix), str(self.dataset.metainfo)
 
-    def read(self, decode: bool, make_progress: Any) -> None:
+    def read(self, decode: bool, screen: Screen) -> None:
         """Reads the annotations and images, if they can be read at all."""
         if is_coco(self.dataset):
+            screen.show_reading(self.place)
             self.content = _read_coco(self.place, self.loop == 'test')
             images = self.content['images'] if self.content else []
             paths = [image_paths(self.dataset, [image])[0] if has_name(image) else '' for image in images]
@@ -93,8 +103,7 @@ class _DataSet:
         if loads_bands(self.settings):
             self.files = [ImageFile(path) for path in paths]
         else:
-            progress = make_progress(len(paths)) if make_progress and paths else None
-            self.files = read_files(paths, decode, progress)
+            self.files = read_files(paths, decode, screen.start_bar(len(paths)))
 
 
 def _data_sets(cfg: Config, loop: str) -> Iterator[_DataSet]:

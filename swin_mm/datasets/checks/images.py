@@ -20,7 +20,7 @@ OVERLAPS = {
     'overlap-content': 'images have the content of an image of the training set, so the metric says little',
     'overlap-look': 'images look nearly like an image of the training set: the same one at another size or quality?',
 }
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 class ImageFile(NamedTuple):
