@@ -11,15 +11,17 @@ from ...errors import one_line
 from ...recipes import datasets_in, type_name
 from .annotations import check_annotations, check_images_list
 from .channels import check_channels
-from .classes import check_classes, check_counts, check_heads, check_names
+from .classes import check_classes, check_counts, check_heads, check_names, check_number
 from .columns import CocoColumns
 from .data_sets import (
     build_unread,
     image_paths,
     is_coco,
+    is_lvis,
     learns_masks,
     loads_bands,
     loads_labels,
+    name_lvis_files,
     reason_unchecked,
     steps_of,
 )
@@ -88,6 +90,9 @@ class _Checker:
         coco = self.read(dataset.ann_file, loop == 'test')
         if coco is None:
             return
+        if is_lvis(dataset):
+            name_lvis_files(dataset, coco.images)
+            classes = check_number(classes, coco, self.found)
         check_images_list(coco, self.found)
         paths = image_paths(dataset, coco.images)
         if check_classes(classes, coco, self.found) and classes:

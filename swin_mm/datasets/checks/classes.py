@@ -38,6 +38,18 @@ def check_classes(classes: Any, coco: CocoColumns, found: Findings) -> bool:
     return True
 
 
+def check_number(classes: Any, coco: CocoColumns, found: Findings) -> list[str]:
+    """Checks that ``classes`` of LVIS are as many as its categories; gives the names of these, which are the labels."""
+    names = [item['name'] for item in coco.categories if _is_whole(item)]
+    if len(classes or ()) != len(names):
+        sentence = (
+            f'metainfo has {len(classes or ())} classes, and the file {len(names)} categories: mmdet takes all of them '
+            'for the classes of LVIS'
+        )
+        found.add('error', 'class-names', sentence)
+    return names
+
+
 def _check_order(classes: Sequence[str], names: Sequence[str], found: Findings) -> None:
     """Checks ``classes`` of ``metainfo`` against the ``names`` of a file.
 

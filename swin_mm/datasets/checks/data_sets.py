@@ -1,13 +1,15 @@
 """Tells what a data set of a config reads, before it reads anything."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...recipes import SELF_MADE, settings_within, type_name
+
+COCO_SITE = 'http://images.cocodataset.org/'  # what mmdet takes off the addresses of LVIS
 
 
 def learns_masks(cfg: Config) -> bool:
@@ -54,16 +56,34 @@ def steps_of(settings: dict) -> list[str]:
 
 
 def is_coco(dataset: Any) -> bool:
-    """Whether a data set reads its annotations as mmdet's ``CocoDataset`` does; LVIS and panoptic maps are others."""
+    """Whether a data set reads its annotations as mmdet's ``CocoDataset`` does, or LVIS's; panoptic maps are others."""
     try:
-        from mmdet.datasets import CocoDataset, LVISV05Dataset
+        from mmdet.datasets import CocoDataset
     except ModuleNotFoundError:  # a machine for segmentation
         return False
-    return (
-        isinstance(dataset, CocoDataset)
-        and not isinstance(dataset, LVISV05Dataset)
-        and type(dataset).parse_data_info is CocoDataset.parse_data_info
-    )
+    return isinstance(dataset, CocoDataset) and type(dataset).parse_data_info is CocoDataset.parse_data_info
+
+
+def is_lvis(dataset: Any) -> bool:
+    """Whether a data set is LVIS: a COCO file whose categories are the classes, in their order, whatever their names.
+
+    mmdet's list of names corrects one of LVIS's own (``LVISV05Dataset.load_data_list`` compares none).
+    """
+    from mmdet.datasets import LVISV05Dataset
+
+    return isinstance(dataset, LVISV05Dataset)
+
+
+def name_lvis_files(dataset: Any, images: Iterable[Any]) -> None:
+    """Gives entries of LVIS's images the ``file_name`` that mmdet gives them."""
+    from mmdet.datasets import LVISV1Dataset
+
+    for image in (image for image in images if isinstance(image, dict)):
+        if isinstance(dataset, LVISV1Dataset):
+            url = image.get('coco_url')
+            image['file_name'] = url.replace(COCO_SITE, '') if isinstance(url, str) else None
+        elif str(image.get('file_name')).startswith('COCO'):
+            image['file_name'] = image['file_name'][-16:]
 
 
 def _has_label_maps(dataset: Any) -> bool:

@@ -18,6 +18,7 @@ from .data_sets import (
     build_unread,
     image_paths,
     is_coco,
+    is_lvis,
     learns_masks,
     loads_bands,
     loads_labels,
@@ -110,7 +111,9 @@ def _data_sets(cfg: Config, loop: str) -> Iterator[_DataSet]:
     """Yields the data sets of a loop that can be checked."""
     for settings in datasets_in((cfg.get(f'{loop}_dataloader') or {}).get('dataset') or {}):
         dataset = build_unread(settings) if settings else None
-        if dataset is not None and not reason_unchecked(dataset, settings):
+        if dataset is None or reason_unchecked(dataset, settings):
+            continue
+        if not (is_coco(dataset) and is_lvis(dataset)):  # LVIS is as it was published
             yield _DataSet(loop, settings, dataset)
 
 
