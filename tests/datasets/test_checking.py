@@ -3,6 +3,7 @@
 import json
 from random import Random
 
+import mmcv
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -90,6 +91,22 @@ def test_a_training_that_draws_other_images_may_miss_one(own):
     found = check_data(own.write())
     assert found.of('error') == []
     assert [row.check for row in found.of('warning')] == ['image-missing']
+
+
+STORED = [dict(color_type='unchanged'), dict(color_type='color_ignore_orientation'), dict(imdecode_backend='turbojpeg')]
+
+
+@pytest.mark.parametrize('step', STORED)
+def test_images_may_be_turned_where_no_step_turns_them(own, step):
+    """mmcv leaves EXIF alone with these: then annotations as stored are right, and those as seen are not."""
+    own.dataset.pipeline[0].update(step)
+    ERRORS['an image turned by EXIF'][1](own)
+    assert check_data(own.write()).of('error') == []
+    if 'color_type' in step:
+        assert mmcv.imread(own.image(), step['color_type']).shape == (HEIGHT, WIDTH, 3)
+    own.cfg.train_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
+    assert [row.check for row in check_data(own.cfg).of('error')] == ['image-turned']
+    assert mmcv.imread(own.image()).shape == (WIDTH, HEIGHT, 3)
 
 
 def test_masks_do_not_matter_to_a_model_of_boxes(own):

@@ -22,11 +22,12 @@ from .data_sets import (
     loads_bands,
     loads_labels,
     name_lvis_files,
+    read_images,
     reason_unchecked,
     steps_of,
 )
 from .findings import Findings
-from .images import ImageFile, check_files, check_overlap, read_files
+from .images import ImageFile, check_files, check_overlap
 from .labels import check_labels
 from .screen import Screen
 
@@ -145,10 +146,10 @@ class _Checker:
         self, loop: str, paths: Sequence[str], sizes: Sequence[tuple[int, int]] | None, settings: dict
     ) -> list[ImageFile]:
         """Reads the images of a data set and checks them; ``sizes``, (width, height), are those announced for them."""
+        files = read_images(paths, settings, self.decode, self.screen)
         if loads_bands(settings):
             self.found.add('note', 'not-checked', 'images of several bands (LoadBands) were not opened')
-            return [ImageFile(path) for path in paths]
-        files = read_files(paths, self.decode, self.screen.start_bar(len(paths)))
+            return files
         check_files(files, sizes, loop == 'train' and 'LoadImage' in steps_of(settings), self.found)
         self.files.setdefault(loop, []).extend(files)
         return files

@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...recipes import SELF_MADE, settings_within, type_name
+from .images import ImageFile, read_files
+from .screen import Screen
 
 COCO_SITE = 'http://images.cocodataset.org/'  # what mmdet takes off the addresses of LVIS
 
@@ -43,6 +45,23 @@ def image_paths(dataset: Any, images: Sequence[dict]) -> list[str]:
 def loads_bands(settings: dict) -> bool:
     """Whether the images of a data set have several bands, and are not opened here."""
     return 'LoadBands' in steps_of(settings)
+
+
+def read_images(paths: Sequence[str], settings: dict, decode: bool, screen: Screen) -> list[ImageFile]:
+    """Reads the images of a data set as `read_files`; those of several bands are not opened.
+
+    None is turned if the pipeline leaves EXIF alone, as mmcv does with these colours and decoders.
+    """
+    if loads_bands(settings):
+        return [ImageFile(path) for path in paths]
+    files = read_files(paths, decode, screen.start_bar(len(paths)))
+    steps = [step for _, step in settings_within(settings, '') if 'LoadImage' in type_name(step)]
+    as_stored = any(
+        str(step.get('color_type')).endswith(('unchanged', '_ignore_orientation'))
+        or step.get('imdecode_backend') in ('turbojpeg', 'tifffile')
+        for step in steps
+    )
+    return [file._replace(orientation=1) for file in files] if as_stored else files
 
 
 def loads_labels(settings: dict) -> bool:

@@ -20,12 +20,12 @@ from .data_sets import (
     is_coco,
     is_lvis,
     learns_masks,
-    loads_bands,
     loads_labels,
+    read_images,
     reason_unchecked,
 )
 from .findings import Findings
-from .images import ImageFile, overlaps, read_files
+from .images import ImageFile, overlaps
 from .labels import label_faults
 from .mending import LOST_IMAGES, SENTENCES, has_name, mend_coco
 from .screen import Screen
@@ -101,10 +101,7 @@ class _DataSet:
             except (AssertionError, OSError, ValueError):  # the check says it
                 return
             paths = [sample['img_path'] for sample in self.content]
-        if loads_bands(self.settings):
-            self.files = [ImageFile(path) for path in paths]
-        else:
-            self.files = read_files(paths, decode, screen.start_bar(len(paths)))
+        self.files = read_images(paths, self.settings, decode, screen)
 
 
 def _data_sets(cfg: Config, loop: str) -> Iterator[_DataSet]:
