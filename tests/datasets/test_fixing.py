@@ -254,6 +254,7 @@ class TestLabelMaps:
         done = fix_data(maps.cfg, tmp_path / 'out')
         assert [(row.check, row.count) for row in done.rows] == [(check, 1)]
         assert (tmp_path / 'out/train.txt').read_text().split() == ['0', '2', '3']
+        assert 'ann_file' not in maps.cfg.val_dataloader.dataset
         assert check_data(maps.cfg).rows == []
         assert digest(maps.root) == before
 

@@ -38,33 +38,29 @@ LABEL_SENTENCES = {
 }
 
 
-def fix_data(
-    cfg: Config,
-    folder: Path,
-    decode: bool = False,
-    screen: Screen | None = None,
-) -> Findings:
+def fix_data(cfg: Config, folder: Path, decode: bool = False, screen: Screen | None = None) -> Findings:
     """Writes mended annotations of ``cfg`` to ``folder``, new or empty, and lets ``cfg`` read them.
 
     Gives what was mended, as findings of the severity 'fixed'. Files that needed nothing are not copied; no other file
-    is changed. ``decode`` and ``screen`` are those of `check_data`. Raises PreflightError for a folder with
-    files.
+    is changed. ``decode`` and ``screen`` are those of `check_data`. Raises PreflightError for a folder with files.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PreflightError(f'--fix must name a new or an empty folder, so that no file is overwritten, got {folder}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         found = [item for loop in LOOPS for item in _data_sets(cfg, loop)]
-        different = {item.key: item for item in reversed(found)}
-        for item in different.values():
-            item.read(decode, screen or Screen())
+        different: dict[tuple, _DataSet] = {}
+        for item in found:
+            if different.setdefault(item.key, item) is item:
+                item.read(decode, screen or Screen())
         unwanted, done = _shared_files(list(different.values())), Findings()
         copies = {
             key: _mend(item, cfg, folder, decode, unwanted if item.loop == 'train' else set(), done)
-            for key, item in reversed(different.items())
+            for key, item in different.items()
         }
-    for item in found:
-        item.settings['ann_file'] = copies[item.key] or item.settings.get('ann_file', '')
-    _move_evaluators(cfg, {item.place: copies[item.key] for item in found if item.loop != 'train' and copies[item.key]})
+    copied = [item for item in found if copies[item.key]]
+    for item in copied:
+        item.settings['ann_file'] = copies[item.key]
+    _move_evaluators(cfg, {item.place: copies[item.key] for item in copied if item.loop != 'train'})
     return done
 
 
