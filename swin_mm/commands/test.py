@@ -19,17 +19,21 @@ from ..recipes import datasets_in, type_name
 from . import launch
 
 PICKLES = ('.pkl', '.pickle')
+FILES = ('.json', *PICKLES)
 OUT_HELP = (
-    'write the predictions: of a detector into one pickle file; of a segmentor into a folder, as one PNG of class '
-    'indices a picture, all plus 1 where the data set has reduce_zero_label=True (ADE20K), as in its label files'
+    "write the predictions: of a detector in COCO's format, boxes as FILE.bbox.json and masks as FILE.segm.json, or "
+    'into one pickle file; of a segmentor into a folder, as one PNG of class indices a picture, all plus 1 where the '
+    'data set has reduce_zero_label=True (ADE20K), as in its label files'
 )
+# The attribute of a metric that makes it write what it measures.
+WRITERS = {'CocoMetric': 'outfile_prefix', 'IoUMetric': 'output_dir'}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """The metrics of a test as ``argv`` (None: the command line) says; raises PreflightError if it cannot start."""
     parser = launch.make_parser('Test (and evaluate) a model')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--out', metavar='FILE.pkl|FOLDER', help=OUT_HELP)
+    parser.add_argument('--out', metavar='FILE.json|FILE.pkl|FOLDER', help=OUT_HELP)
     parser.add_argument('--show', action='store_true', help='show every picture with what was found')
     parser.add_argument('--show-dir', help='draw every picture with what was found, into WORK_DIR/TIMESTAMP/SHOW_DIR')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two pictures of --show')
@@ -45,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         _augment(cfg)
     check_label_classes(cfg)
     check_inputs(cfg, training=False)
-    if args.out and not detection:
-        _write_label_maps(cfg, args.out)
+    pickled = bool(args.out) and args.out.endswith(PICKLES)
+    if args.out and not pickled:
+        _write_by_metric(cfg, 'CocoMetric' if detection else 'IoUMetric', args.out.removesuffix('.json'))
     runner = launch.build_runner(cfg)
     if args.show or args.show_dir:
         runner.register_hook(DrawResults(cfg, args.show_dir, args.show, args.wait_time))
-    if args.out and detection:
+    if pickled:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
@@ -101,9 +106,9 @@ def _check_flags(args, scope: str | None) -> None:
             raise PreflightError(f'{option} works with detectors and segmentors only, got default_scope={scope}')
         if getattr(args, flag) and flag.startswith('show') and args.launcher != 'none':
             raise PreflightError(f'{option} draws what the first process tests only: run it by itself')
-    if args.out and scope == 'mmdet' and (not args.out.endswith(PICKLES) or os.path.isdir(args.out)):
-        raise PreflightError(f'--out must end in .pkl or .pickle and be no folder for a detector, got {args.out}')
-    if args.out and scope == 'mmseg' and (args.out.endswith(PICKLES) or os.path.isfile(args.out)):
+    if args.out and scope == 'mmdet' and (not args.out.endswith(FILES) or os.path.isdir(args.out)):
+        raise PreflightError(f'--out must end in {", ".join(FILES)} and be no folder for a detector, got {args.out}')
+    if args.out and scope == 'mmseg' and (args.out.endswith(FILES) or os.path.isfile(args.out)):
         raise PreflightError(f'--out must be a folder for a segmentor, got {args.out}')
     if args.show:
         check_display()
@@ -122,11 +127,12 @@ def _augment(cfg: Config) -> None:
     cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
 
 
-def _write_label_maps(cfg: Config, folder: str) -> None:
-    """Lets mmseg's ``IoUMetric`` write what it measures."""
+def _write_by_metric(cfg: Config, name: str, path: str) -> None:
+    """Lets the metric of that name in ``cfg`` write what it measures to ``path``."""
     metrics = cfg.test_evaluator
     for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-        if type_name(metric) == 'IoUMetric':
-            metric.output_dir = folder
+        if type_name(metric) == name:
+            metric[WRITERS[name]] = path
             return
-    raise PreflightError(f'--out needs an IoUMetric in test_evaluator, which writes the files, got {metrics}')
+    advice = ', or a name that ends in .pkl' if name == 'CocoMetric' else ''
+    raise PreflightError(f'--out needs {name} in test_evaluator, which writes the files{advice}, got {metrics}')

@@ -130,7 +130,7 @@ def test_every_picture_is_shown(run, tmp_path, monkeypatch, also):
     [
         (['--out', 'a.pkl'], [], r'--out must be a folder for a segmentor, got a\.pkl'),
         (['--out', __file__], [], '--out must be a folder for a segmentor, got .*py'),
-        (['--out', 'out'], ['test_evaluator.type=CityscapesMetric'], '--out needs an IoUMetric'),
+        (['--out', 'out'], ['test_evaluator.type=CityscapesMetric'], '--out needs IoUMetric'),
         (['--tta'], ['tta_pipeline=None'], r'--tta needs tta_pipeline in .*tiny\.py'),
         (['--tta'], ['tta_model=None', 'tta_pipeline=None'], '--tta needs tta_pipeline and tta_model'),
         (['--show-dir', 'drawn', '--launcher', 'pytorch'], [], '--show-dir draws what the first process tests only'),

@@ -49,6 +49,23 @@ def test_evaluates_and_writes_predictions_and_pictures(test, tiny, tmp_path):
         assert Image.open(path).size == (2 * width, height)  # what is to be found, and what is found
 
 
+def test_predictions_are_written_in_cocos_format(test, tiny, tmp_path):
+    """Two files: boxes, and masks with the same scores."""
+    test('--out', str(tmp_path / 'out/found.json'))
+    content = json.loads((tiny.data / 'instances.json').read_text())
+    boxes, masks = (json.loads((tmp_path / f'out/found.{kind}.json').read_text()) for kind in ('bbox', 'segm'))
+    detector = Detector(tiny.config, tiny.checkpoint)
+    for image in content['images']:
+        found = detector(tiny.data / 'images' / image['file_name'])[0]
+        mine = [item for item in boxes if item['image_id'] == image['id']]
+        corners = [[x, y, x + width, y + height] for x, y, width, height in (item['bbox'] for item in mine)]
+        np.testing.assert_allclose(corners, found.boxes, atol=1e-3)
+        np.testing.assert_allclose([item['score'] for item in mine], found.scores, atol=1e-5)
+        assert [item['category_id'] for item in mine] == [label + 1 for label in found.labels]
+        decoded = [coco.decode(item['segmentation']) for item in masks if item['image_id'] == image['id']]
+        np.testing.assert_array_equal(decoded, found.masks)
+
+
 def test_pictures_of_one_name_in_two_folders_are_both_drawn(test, tiny, tmp_path):
     shutil.copytree(tiny.data, tmp_path / 'data')
     content = json.loads((tiny.data / 'instances.json').read_text())
@@ -76,9 +93,14 @@ def test_pictures_show_what_scores_above_the_threshold_of_the_config(test, tiny,
     [
         (['--tta'], ['tta_model=None'], r'--tta needs tta_model in .*tiny\.py'),
         (
-            ['--out', 'predictions.json'],
+            ['--out', 'predictions.txt'],
             [],
-            r'--out must end in \.pkl or \.pickle .* for a detector, got predictions\.json',
+            r'--out must end in \.json, \.pkl, \.pickle .* for a detector, got predictions\.txt',
+        ),
+        (
+            ['--out', 'a.json'],
+            ['test_evaluator.type=DumpResults'],
+            r'--out needs CocoMetric in test_evaluator, .* or a name that ends in \.pkl, got',
         ),
         (['--out', 'a.pkl'], ['default_scope=mmpose'], '--out works with detectors and segmentors only, got .*=mmpose'),
         (['--show'], ['default_scope=mmpose'], '--show works with detectors and segmentors only'),
