@@ -19,6 +19,9 @@ fi
 "$PYTHON" -c 'import panopticapi' 2> /dev/null \
     || timeout 30 "$PYTHON" -m pip install -q --disable-pip-version-check git+https://github.com/cocodataset/panopticapi.git \
     || say 'without panopticapi, which only GitHub has: the test of panoptic data is skipped'
+"$PYTHON" -c 'from importlib.util import find_spec; exit(not find_spec("tidecv"))' \
+    || "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps tidecv==1.0.1 \
+    || say "without tidecv: the comparison with TIDE's own program is skipped"
 say 'ruff'
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

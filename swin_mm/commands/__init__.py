@@ -10,6 +10,7 @@ COMMANDS = {
     'verify': "test published weights and compare with the recipe's numbers",
     'recipes': 'list the recipes with their expected numbers',
     'browse': 'draw what a network is fed, with its annotations',
+    'analyze': 'say what went wrong in a test: kinds of error, confusions, the worst images',
     'plot': 'draw losses, learning rates and metrics of trainings',
     'explain': 'draw what a trained model looks at in an image',
     'convert': "write weights in another library's dialect, or tell what a file holds",

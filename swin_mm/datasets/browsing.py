@@ -72,6 +72,19 @@ class Split:
                 raise ValueError('the pipeline must end with PackDetInputs or PackSegInputs to be browsed')
             yield self._sample(item['inputs'], item['data_samples'], index)
 
+    def image(self, index: int) -> np.ndarray:
+        """Gives the image of an item as it is on disk, uint8 (height, width, 3) in RGB.
+
+        Raises OSError if it cannot be read, ValueError if the pipeline loads none.
+        """
+        item = self.dataset.get_data_info(index)
+        for step in self.dataset.pipeline.transforms:
+            item = step(item)
+            if 'img' in item:
+                image = item['img']
+                return np.ascontiguousarray(self.to_rgb(image if image.ndim == 3 else image[..., None]))
+        raise ValueError('the pipeline must load images, with LoadImageFromFile or swin_mm.LoadImage')
+
     def _sample(self, inputs: Any, found: Any, index: int) -> Sample:
         pixels = np.ascontiguousarray(self.to_rgb(inputs.numpy().transpose(1, 2, 0)))
         parts = [] if self.is_labelled else [part for part in _instances(found) if 'bboxes' in part]
@@ -87,6 +100,19 @@ class Split:
             np.concatenate(masks) if parts and len(masks) == len(parts) else None,
             found.gt_sem_seg.data[0].numpy() if self.is_labelled and 'gt_sem_seg' in found else None,
         )
+
+
+def read_label_map(dataset: Any, info: dict) -> np.ndarray:
+    """Gives the label map of an image as the ``dataset`` loads it, (height, width) as it is on disk.
+
+    ``info`` is an item of its list. Raises ValueError if its pipeline loads none.
+    """
+    from mmcv.transforms import LoadAnnotations
+
+    loads = next((step for step in dataset.pipeline.transforms if isinstance(step, LoadAnnotations)), None)
+    if loads is None:
+        raise ValueError('the pipeline must load label maps, with LoadAnnotations or swin_mm.LoadLabels')
+    return loads(info)['gt_seg_map']
 
 
 def _instances(found: Any) -> list[Any]:

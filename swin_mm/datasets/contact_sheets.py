@@ -16,7 +16,8 @@ from .browsing import IGNORED, IGNORED_PIXEL, Sample
 
 OPACITY = 0.4  # of masks and label maps
 GREY = (128, 128, 128)  # of what is ignored
-TILE, PAGE, CAPTION = 400, 720, 22  # pixels: the longer side in the sheet and at least on the page; a line of text
+TILE, PAGE = 400, 720  # pixels: the longer side in the sheet and at least on the page
+CAPTION, LINE = 22, 18  # pixels: a line of text, and each further one
 COLUMNS = 4
 LETTERS = 36  # names of classes are written in this part of an image's longer side
 NAMED = 0.005  # share of an image from which a class of a label map is named
@@ -52,7 +53,8 @@ def draw(sample: Sample, classes: Sequence[str], palette: np.ndarray, side: int)
         pen.rectangle(
             (corners[0], corners[1], max(corners[2], corners[0]), max(corners[3], corners[1])), None, colour, 2
         )
-        _write(pen, (corners[0], corners[1]), 'ignored' if label == IGNORED else classes[label], colour, letters)
+        if name := 'ignored' if label == IGNORED else classes[label]:
+            _write(pen, (corners[0], corners[1]), name, colour, letters)
     if sample.label_map is not None:
         for label in present:
             if (region := label_map == label).mean() >= NAMED:
@@ -62,14 +64,24 @@ def draw(sample: Sample, classes: Sequence[str], palette: np.ndarray, side: int)
 
 def write_sheet(path: Path, samples: Sequence[Sample], classes: Sequence[str], palette: np.ndarray) -> Path:
     """Draws all ``samples`` with their names into one picture; gives its path."""
-    columns = min(COLUMNS, len(samples))
-    rows = math.ceil(len(samples) / columns)
-    sheet = Image.new('RGB', (columns * (TILE + 8) + 8, rows * (TILE + CAPTION + 8) + 8), 'white')
+    tiles = [(_shortened(sample), draw(sample, classes, palette, TILE)) for sample in samples]
+    return write_tiles(path, tiles, COLUMNS)
+
+
+def write_tiles(path: Path, tiles: Sequence[tuple[str, Image.Image]], columns: int) -> Path:
+    """Puts images of at most TILE pixels a side, each below its caption, into one picture; gives its path.
+
+    A caption has one line or more, all captions equally many.
+    """
+    columns = min(columns, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    caption = CAPTION + LINE * tiles[0][0].count('\n')
+    sheet = Image.new('RGB', (columns * (TILE + 8) + 8, rows * (TILE + caption + 8) + 8), 'white')
     pen = ImageDraw.Draw(sheet)
-    for i, sample in enumerate(samples):
-        x, y = (i % columns) * (TILE + 8) + 8, (i // columns) * (TILE + CAPTION + 8) + 8
-        pen.text((x, y), _shortened(sample), 'black', _font(13))
-        sheet.paste(draw(sample, classes, palette, TILE), (x, y + CAPTION))
+    for i, (text, tile) in enumerate(tiles):
+        x, y = (i % columns) * (TILE + 8) + 8, (i // columns) * (TILE + caption + 8) + 8
+        pen.text((x, y), text, 'black', _font(13))
+        sheet.paste(tile, (x, y + caption))
     sheet.save(path)
     return path
 

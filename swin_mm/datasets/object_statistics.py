@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..recipes import datasets_in
-from .browsing import Split
+from .browsing import Split, read_label_map
 
 SHOWN = 40  # classes at most
 COCO_SIZES = (32, 96)  # square roots of the areas between small, medium and large objects
@@ -65,12 +65,7 @@ def _boxes_of(dataset: Any, info: dict, classes: Sequence[str]) -> Iterator[Obje
 
 
 def _regions_in(dataset: Any, info: dict, classes: Sequence[str]) -> Iterator[Object]:
-    from mmcv.transforms import LoadAnnotations
-
-    loads = next((step for step in dataset.pipeline.transforms if isinstance(step, LoadAnnotations)), None)
-    if loads is None:
-        raise ValueError('the pipeline must load label maps, with LoadAnnotations or swin_mm.LoadLabels, for --stats')
-    label_map = loads(info)['gt_seg_map']
+    label_map = read_label_map(dataset, info)
     for label in np.unique(label_map):
         if label < len(classes):
             regions = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8), connectivity=8)[2]
