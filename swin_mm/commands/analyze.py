@@ -2,6 +2,7 @@
 
 swin-mm test cats.py CHECKPOINT --out found.json
 swin-mm analyze cats.py found.json
+swin-mm analyze land.py FOLDER          # a segmentor's, of swin-mm test land.py CHECKPOINT --out FOLDER
 """
 
 import argparse
@@ -12,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..datasets.browsing import Split
-from ..datasets.checks.data_sets import is_coco, is_lvis
+from ..datasets.checks.data_sets import has_label_maps, is_coco, is_lvis
 from ..errors import PreflightError
 from ..inference.drawing import SCORE
 from . import launch
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table, writes the files and prints their paths; raises PreflightError for what cannot be analysed."""
     parser = argparse.ArgumentParser(description='Say what went wrong in a test')
     parser.add_argument('config', help=launch.CONFIG_HELP)
-    parser.add_argument('predictions', help='what `swin-mm test --out` wrote: FILE.json of a detector')
+    parser.add_argument(
+        'predictions', help='what `swin-mm test --out` wrote: FILE.json of a detector, FOLDER of a segmentor'
+    )
     parser.add_argument('--out', default='analyzed', metavar='FOLDER', help='default: analyzed')
     parser.add_argument('--pred-score-thr', type=float, help=f'confusions count from this score on; default: {SCORE}')
     launch.add_cfg_options(parser)
@@ -47,6 +50,13 @@ def analyze(cfg: Config, args: argparse.Namespace) -> Any:
 
         score = SCORE if args.pred_score_thr is None else args.pred_score_thr
         return DetectionAnalysis(split, Path(args.predictions), score)
+    if has_label_maps(split.dataset):
+        from ..datasets.analysis.segmentation import SegmentationAnalysis
+
+        if args.pred_score_thr is not None:
+            raise PreflightError(f'--pred-score-thr is for detection only, but {args.config} is for segmentation')
+        return SegmentationAnalysis(split, Path(args.predictions))
     raise PreflightError(
-        f"the data set must be one in COCO's format (CocoDataset), got {type(split.dataset).__name__} in {cfg.filename}"
+        "the data set must be one in COCO's format (CocoDataset) or one of label maps (BaseSegDataset), got "
+        f'{type(split.dataset).__name__} in {cfg.filename}'
     )

@@ -105,13 +105,15 @@ class Split:
 def read_label_map(dataset: Any, info: dict) -> np.ndarray:
     """Gives the label map of an image as the ``dataset`` loads it, (height, width) as it is on disk.
 
-    ``info`` is an item of its list. Raises ValueError if its pipeline loads none.
+    ``info`` is an item of its list. Raises ValueError if its pipeline loads none, or there is none.
     """
     from mmcv.transforms import LoadAnnotations
 
     loads = next((step for step in dataset.pipeline.transforms if isinstance(step, LoadAnnotations)), None)
     if loads is None:
         raise ValueError('the pipeline must load label maps, with LoadAnnotations or swin_mm.LoadLabels')
+    if not info.get('seg_map_path'):
+        raise ValueError(f'{info["img_path"]} must have a label map, and has none')
     return loads(info)['gt_seg_map']
 
 

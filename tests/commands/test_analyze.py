@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from samples import tiny_segmentation
 
-from swin_mm.commands import analyze
+from swin_mm.commands import analyze, predict
 from swin_mm.commands import test as test_command
 from swin_mm.errors import PreflightError
 
@@ -106,10 +107,50 @@ def test_files_of_other_kinds_are_refused(tiny, tmp_path):
             run(tiny, tmp_path / name, tmp_path / 'out')
 
 
+@pytest.fixture(scope='module')
+def segmented(tmp_path_factory):
+    """What a very small segmentor predicts, whose label files count from 1: itself, the folder and the metrics."""
+    tiny = tiny_segmentation.trained(tmp_path_factory.getbasetemp())
+    folder = tmp_path_factory.mktemp('segmented')
+    words = [str(tiny.config), str(tiny.checkpoint), '--work-dir', str(folder), '--out', str(folder / 'maps')]
+    return tiny, folder / 'maps', test_command.main([*words, '--cfg-options', f'data_root={tiny.data}'])
+
+
+def test_label_maps_that_a_test_wrote_are_analysed_with_its_numbers(segmented, tmp_path, capsys):
+    tiny, maps, metrics = segmented
+    files = run(tiny, maps, tmp_path / 'out')
+    assert [path.name for path in files] == ['analysis.json', 'confusion.png', 'images.csv', 'metrics.csv', 'worst.jpg']
+    content = json.loads((tmp_path / 'out/analysis.json').read_text())
+    got = dict(mIoU=content['mean']['IoU'], mAcc=content['mean']['accuracy'], aAcc=content['pixel_accuracy'])
+    assert {key: 100 * value for key, value in got.items()} == pytest.approx(
+        {key: metrics[key] for key in got}, abs=5.1e-3
+    )
+    assert f'{maps}: label maps of 4 images' in capsys.readouterr().out
+
+
+def test_label_maps_that_predict_wrote_are_the_same(segmented, tmp_path):
+    tiny, maps, _ = segmented
+    images = str(tiny.data / 'images')
+    predict.main([images, str(tiny.config), str(tiny.checkpoint), '--out-dir', str(tmp_path), '--no-save-vis'])
+    found = [
+        run(tiny, folder, tmp_path / name)[0].read_text() for name, folder in (('a', maps), ('b', tmp_path / 'preds'))
+    ]
+    first, second = (json.loads(text)['confusion'] for text in found)
+    assert first == second
+
+
+def test_a_score_is_no_matter_of_segmentation(segmented, tmp_path):
+    tiny, maps, _ = segmented
+    with pytest.raises(PreflightError, match=r'--pred-score-thr is for detection only, but .* is for segmentation'):
+        run(tiny, maps, tmp_path, '--pred-score-thr', '0.5')
+
+
 def test_data_sets_of_another_kind_are_refused(tiny, tmp_path):
     lines = f"_base_ = '{tiny.config}'\nval = _base_.test_dataloader.dataset\n"
     lines += "test_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[val, val]))\n"
     (tmp_path / 'two.py').write_text(lines)
     words = [str(tmp_path / 'two.py'), 'x.json', '--cfg-options', f'data_root={tiny.data}']
-    with pytest.raises(PreflightError, match=r"must be one in COCO's format .*, got ConcatDataset in .*two\.py"):
+    with pytest.raises(
+        PreflightError, match=r"must be one in COCO's format .* or one of label maps .*, got ConcatDataset in .*two\.py"
+    ):
         analyze.main(words)

@@ -32,7 +32,7 @@ def reason_unchecked(dataset: Any, settings: dict) -> str | None:
         return 'its files are in a storage backend'
     if type_name(settings) in SELF_MADE and not any(map(os.path.exists, paths)):
         return 'it is drawn on first use'
-    if not is_coco(dataset) and not _has_label_maps(dataset):
+    if not is_coco(dataset) and not has_label_maps(dataset):
         return f'{type_name(settings)} is of no kind that this check knows'
     return None
 
@@ -105,7 +105,8 @@ def name_lvis_files(dataset: Any, images: Iterable[Any]) -> None:
             image['file_name'] = image['file_name'][-16:]
 
 
-def _has_label_maps(dataset: Any) -> bool:
+def has_label_maps(dataset: Any) -> bool:
+    """Whether a data set has a label map for each image, as mmseg lists them."""
     try:
         from mmseg.datasets import BaseSegDataset
     except ModuleNotFoundError:  # a machine for detection
