@@ -53,7 +53,7 @@ def test_confusions_count_from_the_score_that_is_said(tiny, tested, tmp_path):
     run(tiny, tested[0] / 'found.json', tmp_path, '--pred-score-thr', '0')
     confusion = json.loads((tmp_path / 'analysis.json').read_text())['confusion']
     assert confusion['score'] == 0
-    assert sum(row[k] for row in confusion['there_by_found'] for k in range(2)) == 20
+    assert sum(row[k] for row in confusion['annotated_by_found'] for k in range(2)) == 20
 
 
 def test_tables_are_there_without_the_images(tiny, tested, tmp_path):
@@ -81,6 +81,10 @@ RESULT = dict(image_id=0, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
         ([dict(RESULT, score=None)], "has {'image_id': 0.* 'score': None} at place 0"),
         ([RESULT, dict(RESULT, bbox=[1, 2, 3])], 'at place 1'),
         ([dict(RESULT, segmentation=[[1, 2, 3, 4, 5, 6]])], 'at place 0'),
+        (
+            [dict(RESULT, segmentation=dict(size=[5, 6], counts='a'))],
+            r'5 x 6 \(height x width\) for image 0, .* 96 x 128',
+        ),
         ([1], 'has 1 at place 0'),
         (dict(labels=[], bboxes=[]), 'must hold results in COCO.*, got dict in'),
         ('{', 'must hold results in COCO.*, got str in'),
@@ -91,6 +95,25 @@ def test_results_that_do_not_fit_are_refused(tiny, tmp_path, content, words):
     with pytest.raises(PreflightError, match=words):
         run(tiny, tmp_path / 'x.json', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            dict(segmentation=[]),
+            r'must have a segmentation for each object, .* predictions of boxes, got .*\.segm\.json',
+        ),
+        (dict(iscrowd=1), r'instances\.json must have objects of the classes, and has none'),
+    ],
+)
+def test_annotations_that_do_not_suit_are_refused(tiny, tested, tmp_path, change, words):
+    content = json.loads((tiny.data / 'instances.json').read_text())
+    content['annotations'] = [dict(item, **change) for item in content['annotations']]
+    (tmp_path / 'instances.json').write_text(json.dumps(content))
+    options = [f'test_dataloader.dataset.ann_file={tmp_path}/instances.json']
+    with pytest.raises(PreflightError, match=words):
+        run(tiny, tested[0] / 'found.json', tmp_path / 'out', options=options)
 
 
 def test_files_of_other_kinds_are_refused(tiny, tmp_path):

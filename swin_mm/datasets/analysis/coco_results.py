@@ -12,8 +12,8 @@ from ...errors import PreflightError, shortlist
 
 PICKLES = ('.pkl', '.pickle')
 WANTED = (
-    "results in COCO's format: a list of objects, each with image_id, category_id, score, and bbox or segmentation, as "
-    '`swin-mm test CONFIG CHECKPOINT --out FILE.json` writes it'
+    "results in COCO's format: a list of objects, each with image_id, category_id, score, and bbox or a "
+    'segmentation of run lengths, as `swin-mm test CONFIG CHECKPOINT --out FILE.json` writes it'
 )
 
 
@@ -40,7 +40,7 @@ def read_results(path: Path, truth: COCO, classes: dict[int, str]) -> tuple[str,
     """Gives the kind of the results, 'segm' if they have masks and else 'bbox', and the results.
 
     ``classes`` has the name of each category of the config. Raises PreflightError for other content, no results, or
-    results of images or categories that are not there.
+    results of images or categories that are not there, or masks of another size than their image.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -56,6 +56,8 @@ def read_results(path: Path, truth: COCO, classes: dict[int, str]) -> tuple[str,
         raise PreflightError(f'PREDICTIONS must hold {WANTED}; {path} has {complain}')
     _check_known(path, 'image_id', content, truth.imgs, 'images that the annotations do not list')
     _check_known(path, 'category_id', content, classes, f'categories that are none of the classes {_named(classes)}')
+    if kind == 'segm':
+        _check_sizes(path, content, truth.imgs)
     return kind, content
 
 
@@ -97,6 +99,16 @@ def _check_known(path: Path, key: str, content: Sequence[dict], known: Iterable[
         raise PreflightError(
             f'{path} has predictions of {what}, {key} {shortlist(map(str, lost))}: is it of another data set?'
         )
+
+
+def _check_sizes(path: Path, content: Sequence[dict], images: dict[Any, dict]) -> None:
+    for item in content:
+        size, image = item['segmentation']['size'], images[item['image_id']]
+        if size != [image['height'], image['width']]:
+            raise PreflightError(
+                f'{path} has a mask of {" x ".join(map(str, size))} (height x width) for image {item["image_id"]}, '
+                f'which the annotations say is {image["height"]} x {image["width"]}'
+            )
 
 
 def _named(classes: dict[int, str]) -> str:

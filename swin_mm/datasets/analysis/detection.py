@@ -37,8 +37,14 @@ class DetectionAnalysis:
         names = {number: self.truth.cats[number]['name'] for number in categories}
         self.classes = list(names.values())
         self.kind, found = read_results(self.path, self.truth, names)
-        if not self.truth.getAnnIds(catIds=categories, iscrowd=False):
+        objects = self.truth.loadAnns(self.truth.getAnnIds(catIds=categories))
+        if all(item['iscrowd'] for item in objects):
             raise PreflightError(f'{split.dataset.ann_file} must have objects of the classes, and has none')
+        if self.kind == 'segm' and not all(item.get('segmentation') for item in objects):
+            raise PreflightError(
+                f'{split.dataset.ann_file} must have a segmentation for each object, which masks are compared with: '
+                f'name predictions of boxes, got {self.path}'
+            )
         self.evaluation = Evaluation(self.truth, found, self.kind, categories)
         self.images = list(self.evaluation.images())
         errors = name_errors(self.images)
@@ -101,7 +107,11 @@ class DetectionAnalysis:
             'errors': {
                 row['errors']: {'number': row['number'], 'dAP': row['AP50 gains without']} for row in self._kind_rows()
             },
-            'confusion': {'score': self.score, 'classes': [*self.classes, 'background'], 'there_by_found': self.matrix},
+            'confusion': {
+                'score': self.score,
+                'classes': [*self.classes, 'background'],
+                'annotated_by_found': self.matrix,
+            },
         }
 
     def _mask(self, item: dict[str, Any]) -> np.ndarray | None:

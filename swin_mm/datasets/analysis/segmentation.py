@@ -63,7 +63,7 @@ class SegmentationAnalysis:
         rows = self.rows()
         yield from table_lines([*rows, mean_row(rows)])
         yield ''
-        yield f'{100 * self.matrix.trace() / max(self.matrix.sum(), 1):.1f} % of the pixels are right.'
+        yield f'{100 * self._accuracy():.1f} % of the pixels are right. Most of the wrong ones:'
         yield from confusion_lines(self.matrix, self.classes)
 
     def write(self, folder: Path) -> Iterator[Path]:
@@ -83,10 +83,13 @@ class SegmentationAnalysis:
             'predictions': str(self.folder),
             'images': len(self.images),
             'mean': {'IoU': mean['IoU'], 'accuracy': mean['accuracy']},
-            'pixel_accuracy': float(self.matrix.trace() / max(self.matrix.sum(), 1)),
+            'pixel_accuracy': self._accuracy(),
             'classes': rows,
             'confusion': {'classes': self.classes, 'annotated_by_found': self.matrix},
         }
+
+    def _accuracy(self) -> float:
+        return float(self.matrix.trace() / max(self.matrix.sum(), 1))
 
     def _scores(self, matrix: np.ndarray) -> list[Row]:
         right, annotated = matrix.diagonal(), matrix.sum(1)
