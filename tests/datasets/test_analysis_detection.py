@@ -137,18 +137,30 @@ def test_an_object_that_a_file_numbers_0_is_found_too(tmp_path):
     assert evaluation.average_precisions()['AP'][0] == pytest.approx(1)
 
 
+def sheets(images) -> ErrorSheets:
+    """Of one white image."""
+    info = dict(img_id=0, img_path='folder/0.jpg')
+    dataset = MagicMock(get_data_info=lambda index: info, __len__=lambda self: 1)
+    split = SimpleNamespace(dataset=dataset, image=lambda index: np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
+    return ErrorSheets(split, images, list(CATEGORIES.values()), lambda item: None)
+
+
+def test_predictions_without_an_area_or_outside_of_their_image_are_on_the_sheet_too(tmp_path):
+    """Results of other programs may have them."""
+    boxes = ([0, 0, 0, 0], [WIDTH + 500, HEIGHT + 500, 20, 20], [-300, 10, 20, 20])
+    found = [dict(image_id=0, category_id=3, bbox=box, score=0.5) for box in boxes]
+    truth = annotations([dict(image_id=0, category_id=1, bbox=[400.0, 200, 60, 30])], 1)
+    (path,) = sheets(list(evaluate(tmp_path, truth, found).images())).false_positives(tmp_path / 'sheet.png')
+    assert Image.open(path).size == (3 * 408 + 8, 448 + 8)
+
+
 def test_a_sheet_shows_the_prediction_and_the_object_where_they_are(tmp_path):
     """In a crop of 120 pixels around a prediction 48 wide, drawn at 400: 10 / 3 pixels for each."""
     there, found = [200.0, 200, 60, 30], [230.0, 210, 48, 48]
     truth = annotations([dict(image_id=0, category_id=1, bbox=there)], 1)
     truth['annotations'].append(dict(truth['annotations'][0], bbox=[5.0, 5, 20, 20]))  # out of the crop
     images = list(evaluate(tmp_path, truth, [dict(image_id=0, category_id=3, bbox=found, score=0.9)]).images())
-    info = dict(img_id=0, img_path='folder/0.jpg')
-    dataset = MagicMock(get_data_info=lambda index: info, __len__=lambda self: 1)
-    split = SimpleNamespace(dataset=dataset, image=lambda index: np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
-    (path,) = ErrorSheets(split, images, list(CATEGORIES.values()), lambda item: None).false_positives(
-        tmp_path / 'sheet.png'
-    )
+    (path,) = sheets(images).false_positives(tmp_path / 'sheet.png')
     sheet = np.asarray(Image.open(path))[48:448, 8:408]  # below two lines of text
     for colour, (x, y, width, height) in ((FOUND, found), (THERE, there)):
         rows, columns = np.nonzero((sheet == colour).all(2))

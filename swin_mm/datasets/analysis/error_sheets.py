@@ -95,7 +95,7 @@ class ErrorSheets:
         index, name = self.items[image.image]
         pixels = self.split.image(index)
         rows, columns = _part(error['bbox'], *pixels.shape[:2])
-        marks = [mark for mark in marks if _reaches(mark.item['bbox'], rows, columns)]
+        marks = [mark for mark in marks if mark.item is error or _reaches(mark.item['bbox'], rows, columns)]
         masks = [self.mask_of(mark.item) for mark in marks]
         boxes = np.array([mark.item['bbox'] for mark in marks], float)
         boxes[:, 2:] += boxes[:, :2]
