@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,20 @@ def short_name(path: str | os.PathLike) -> str:
     """Gives what `find_config` takes from any folder: a recipe's bare name, any other config's path."""
     path = Path(path)
     return path.stem if path.resolve().is_relative_to(recipes_folder()) else str(path)
+
+
+def recipe_of(path: str | os.PathLike) -> Path | None:
+    """Gives the recipe that a config is, also under an official file name in ``swin/``; None for any other config.
+
+    A copy counts, such as that of a clone beside an installed package; a changed one does not.
+    """
+    path = Path(path)
+    for folder in (recipes_folder(), recipes_folder() / 'swin'):
+        ours = folder / path.name
+        if ours.is_file() and path.is_file() and ours.read_bytes() == path.read_bytes():
+            stands_for = re.search(r"^_base_ = '\.\./(\w+\.py)'$", ours.read_text(), re.MULTILINE)
+            return recipes_folder() / stands_for[1] if stands_for else ours
+    return None
 
 
 def find_config(name: str | os.PathLike) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from samples.http_server import serving
 
 from swin_mm import SwinTransformer, SwinTransformerV2
 
@@ -77,6 +78,16 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == 'localhost'
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A server on this machine, and an empty cache for what is downloaded from it."""
+    monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path / 'cache'))
+    for proxy in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(proxy, raising=False)
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture(scope='session')

@@ -29,7 +29,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {'__init__': 3}
 # What a room may import of ours; None: any room of a lower floor. Nothing imports `commands` but the command line.
 ROOMS = {
-    '__init__': {'backbone', 'compat'},
+    '__init__': {'backbone', 'inference', 'compat'},
     '__main__': {'__init__', 'commands'},
     'errors': set(),
     'registry': set(),

@@ -7,6 +7,7 @@ urllib: ``https_proxy`` and the like.
 import hashlib
 import os
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,7 +78,7 @@ def fetch(url: str) -> Path:
             raise ValueError(f'{target} {reason}: delete it, and {address(url)} is downloaded again')
     except (URLError, HTTPException, OSError) as error:
         cause = getattr(error, 'reason', None) or error
-        raise OSError(f'{address(url)}: {cause}; a copy of the file is looked for at {target}') from error
+        raise OSError(f'{address(url)}: {cause}; put a copy of the file at {target}') from error
     return target
 
 
@@ -87,6 +88,7 @@ def _download(url: str, target: Path) -> None:
         if target.is_file():  # another process has been at it
             part.unlink(missing_ok=True)
             return
+        print(f'downloading {address(url)} to {target}', file=sys.stderr)
         with open(part, 'ab') as file:
             for _ in range(ATTEMPTS):
                 if _receive(url, file):

@@ -126,3 +126,4 @@ OFFICIAL = (
     _ade20k('moby_upernet_swin_tiny_patch4_window7_512x512', 'v1.0.3', 'tiny'),
 )
 BY_URL = {weights.url: weights for weights in OFFICIAL}
+BY_RECIPE = {weights.recipe: weights for weights in OFFICIAL if weights.recipe}

@@ -1,6 +1,6 @@
 """Draws what a trained model looks at in an image: class activation maps, attention of a token, receptive fields.
 
-swin-mm explain street.jpg mask_rcnn_swin_t CHECKPOINT --out explained
+swin-mm explain street.jpg mask_rcnn_swin_t --out explained
 swin-mm explain street.jpg upernet_swin_t CHECKPOINT --point 320 200 --class car
 """
 
@@ -8,14 +8,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ..errors import PreflightError, shortlist
 from ..explain.activation import best_class
 from ..explain.sheets import activation_sheet, attention_sheets, field_sheet, write_sheet
 from ..explain.view import see
 from ..inference import Detector, Segmentor
-from ..recipes import find_config
+from ..inference.naming import named_model
 from . import launch
 
 
@@ -24,7 +22,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw what a trained model looks at in an image.')
     parser.add_argument('image', help='an image file')
     parser.add_argument('model', help=launch.CONFIG_HELP)
-    parser.add_argument('weights', help='checkpoint file or URL')
+    parser.add_argument(
+        'weights', nargs='?', help='checkpoint file or URL; default: the weights that were published for the recipe'
+    )
+    launch.add_cache(parser)
     parser.add_argument('--out', default='explained', metavar='FOLDER', help='default: explained')
     parser.add_argument(
         '--point',
@@ -51,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explain(args: argparse.Namespace) -> Iterator[Path]:
     """Writes the sheets of the image; yields their paths."""
-    cfg = Config.fromfile(find_config(args.model))
+    cfg, weights = named_model(args.model, args.weights)
     task = Segmentor if cfg.get('default_scope') == 'mmseg' else Detector
-    predictor = task(cfg, args.weights, args.device)
+    predictor = task(cfg, weights, args.device)
     if args.name is not None and args.name not in predictor.classes:
         raise ValueError(f'--class must be one of {shortlist(predictor.classes)}, got {args.name}')
     view = see(predictor, args.image)

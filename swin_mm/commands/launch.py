@@ -39,6 +39,7 @@ def make_parser(description: str, **config: str) -> argparse.ArgumentParser:
     parser.add_argument('config', help=CONFIG_HELP, **config)  # type: ignore[arg-type]
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
     add_cfg_options(parser)
+    add_cache(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
     return parser
@@ -88,6 +89,19 @@ def _launchers_store() -> tuple[Store, int, int]:
     """The store by which processes of torchrun find each other before they are a group, (store, rank, processes)."""
     store, rank, processes = next(rendezvous('env://'))
     return PrefixStore(f'swin_mm/{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store), rank, processes
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that moves the folder of downloads; worker processes inherit it."""
+    parser.add_argument(
+        '--cache', action=_Cache, metavar='FOLDER', help="downloaded weights (default: SWIN_MM_CACHE, or torch.hub's)"
+    )
+
+
+class _Cache(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, folder: Any, *_: Any) -> None:
+        os.environ['SWIN_MM_CACHE'] = folder
+        setattr(namespace, self.dest, folder)
 
 
 def load_config(args: argparse.Namespace) -> Config:

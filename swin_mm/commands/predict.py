@@ -1,5 +1,6 @@
 """Draws what a trained detector or segmentor finds in images and writes its predictions; flags as in mmdet's demo.
 
+swin-mm predict street.jpg mask_rcnn_swin_t              # with the weights that were published for the recipe
 swin-mm predict street.jpg mask_rcnn_swin_t CHECKPOINT
 swin-mm predict FOLDER 'more/*.jpg' CONFIG.py --weights CHECKPOINT --out-dir outputs
 """
@@ -18,9 +19,10 @@ from ..inference import Detector, Segmentor
 from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWriter, Writer, check_display
 from ..inference.images import MAX_PIXELS, check_max_pixels
 from ..inference.loading import image_reader
+from ..inference.naming import named_model
 from ..inference.sources import UniqueNames, find_images
 from ..recipes import find_config
-from . import launch  # noqa: F401  it lets nothing in a file run
+from . import launch
 from .ending import INTERRUPTED, program
 
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
@@ -54,16 +56,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        usage='%(prog)s INPUTS... MODEL {CHECKPOINT | --weights CHECKPOINT} [flags]',
+        usage='%(prog)s INPUTS... MODEL [CHECKPOINT | --weights CHECKPOINT] [flags]',
         description='Draw what a trained model finds in images, and write its predictions.',
     )
     parser.add_argument(
         'words',
         nargs='+',
         metavar='INPUTS... MODEL [CHECKPOINT]',
-        help='image files, folders or glob patterns; a config file (.py) or a recipe; the checkpoint, or --weights',
+        help='image files, folders or glob patterns; a config file (.py) or a recipe; the checkpoint, or --weights; '
+        'without one, the weights that were published for the recipe',
     )
     parser.add_argument('--weights', help='checkpoint file or URL')
+    launch.add_cache(parser)
     parser.add_argument('--out-dir', default='outputs', help='default: outputs')
     parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument('--batch-size', type=int, default=1)
@@ -94,7 +98,8 @@ def _tell_words_apart(parser: argparse.ArgumentParser, args: argparse.Namespace)
     if at is None:
         at = next((i for i in reversed(range(len(words))) if _is_config(words[i])), None)
     if at is None:  # a typo, where a model should be
-        at = max(len(words) - (1 if args.weights else 2), 0)
+        has_checkpoint = not args.weights and bool(Path(words[-1]).suffix)
+        at = max(len(words) - (2 if has_checkpoint else 1), 0)
         if Path(words[at]).suffix:
             parser.error('MODEL must be a config file (.py) or a recipe; a config inside a checkpoint is never read')
     args.inputs, args.model, rest = words[:at], words[at], words[at + 1 :]
@@ -102,9 +107,9 @@ def _tell_words_apart(parser: argparse.ArgumentParser, args: argparse.Namespace)
         parser.error('INPUTS must come before MODEL: image files, folders or glob patterns')
     if args.weights:
         rest = [args.weights, *rest]
-    if len(rest) != 1:
-        parser.error(f'one CHECKPOINT must be given, got {", ".join(rest) or "none"}')
-    args.weights = rest[0]
+    if len(rest) > 1:
+        parser.error(f'at most one CHECKPOINT must be given, got {", ".join(rest)}')
+    args.weights = rest[0] if rest else None
 
 
 def _is_config(word: str) -> bool:
@@ -127,14 +132,14 @@ def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, 
     """Finds the images, loads the model and makes the writer of its results; refuses before it loads if it can."""
     if args.show:
         check_display()
-    cfg = Config.fromfile(find_config(args.model))
+    cfg, weights = named_model(args.model, args.weights)
     check_flags(args, cfg)
     paths = find_images(args.inputs, image_reader(cfg).suffixes)
     for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
         if not unwanted:
             _make_folder(Path(args.out_dir, folder))
     task = Segmentor if cfg.get('default_scope') == 'mmseg' else Detector
-    model = task(cfg, args.weights, args.device, args.max_pixels)
+    model = task(cfg, weights, args.device, args.max_pixels)
     return paths, model, _writer(args, model)
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ..checkpoints.published import OFFICIAL
 from ..errors import PreflightError
-from ..recipes import find_config, recipes_folder
+from ..inference.naming import published_weights
+from ..recipes import find_config, recipe_of
 from . import launch, test
 from .recipes import read_header
 
@@ -72,10 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='path, URL or name of a published file (default: the official one of the recipe)',
     )
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='as `swin-mm test` takes them')
+    launch.add_cache(parser)
     args = parser.parse_args(argv)
-    path = _recipe(find_config(args.config))
+    found = find_config(args.config)
+    path = recipe_of(found) or found
     figures = read_figures(path)
-    words = [str(path), _weights(path.stem, args.checkpoint)]
+    words = [str(path), _weights(path, args.checkpoint)]
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     results = {
         several: test.main([*words, *(['--tta'] if several else []), *options])
@@ -104,23 +107,12 @@ def read_figures(path: Path) -> list[Figure]:
     return figures
 
 
-def _recipe(path: Path) -> Path:
-    """The recipe that an official file name in ``configs/swin/`` stands for; any other path as it is."""
-    stands_for = re.search(r"^_base_ = '\.\./(\w+\.py)'$", path.read_text(), re.MULTILINE)
-    alias = stands_for and path.resolve().parent == (recipes_folder() / 'swin').resolve()
-    return recipes_folder() / stands_for[1] if stands_for and alias else path
-
-
-def _weights(recipe: str, given: str | None) -> str:
+def _weights(recipe: Path, given: str | None) -> str:
     """The checkpoint ``given``, or its address if it names a published file; for None the recipe's official one."""
-    if given is not None:
-        by_name = {weights.name: weights.url for weights in OFFICIAL}
-        return given if os.path.exists(given) else by_name.get(given, given)
-    for weights in OFFICIAL:
-        if weights.recipe == recipe:
-            return weights.url
-    having = ', '.join(weights.recipe for weights in OFFICIAL if weights.recipe)
-    raise PreflightError(f'CHECKPOINT must be given: weights are published for {having}, got recipe {recipe}')
+    if given is None:
+        return published_weights(recipe)
+    by_name = {weights.name: weights.url for weights in OFFICIAL}
+    return given if os.path.exists(given) else by_name.get(given, given)
 
 
 def _compare(figures: list[Figure], measured: list[float | None]) -> int:

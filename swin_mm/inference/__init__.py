@@ -1,6 +1,6 @@
 """Load a trained model once, predict on arrays and files.
 
-detector = Detector('mask_rcnn_swin_t', 'work_dirs/mask_rcnn_swin_t/epoch_12.pth')
+detector = Detector('mask_rcnn_swin_t')  # with the published weights
 found = detector('street.jpg')[0]
 found.boxes, found.scores, found.names, found.masks
 

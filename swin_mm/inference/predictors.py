@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..recipes import find_config
 from .adapter import detections
 from .failures import cause, named
 from .images import MAX_PIXELS, check_max_pixels
 from .loading import image_reader, input_pipeline, load_model, pick_device
+from .naming import named_model
 from .overlap import map_ahead
 from .results import Detections, Segmentation
 
@@ -47,7 +47,7 @@ class Prepared(NamedTuple):
 
 
 class Predictor(ABC, Generic[Result]):
-    """The trained model of a config and a checkpoint, for images.
+    """The trained model of a config and a checkpoint, for images; without one with the weights published for it.
 
     ``precision``: 'fp32', or 'bf16' or 'fp16' for products in 16 bits; boxes stay in float32. ``compile`` has
     PyTorch compile the backbone at the first image of each size.
@@ -58,7 +58,7 @@ class Predictor(ABC, Generic[Result]):
     def __init__(
         self,
         config: str | os.PathLike | Config,
-        checkpoint: str | os.PathLike,
+        checkpoint: str | os.PathLike | None = None,
         device: str | None = None,
         max_pixels: int = MAX_PIXELS,
         precision: str = 'fp32',
@@ -66,7 +66,7 @@ class Predictor(ABC, Generic[Result]):
     ):
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
-        cfg = config if isinstance(config, Config) else Config.fromfile(find_config(config))
+        cfg, checkpoint = named_model(config, checkpoint)
         scope = cfg.get('default_scope', self.scope)
         tasks = {task.scope: task.__name__ for task in (Detector, Segmentor)}
         if scope != self.scope and scope in tasks:
@@ -203,10 +203,12 @@ class Predictor(ABC, Generic[Result]):
 class Detector(Predictor[Detections]):
     """Finds objects in images with the trained mmdet model of a config and a checkpoint: gives `Detections`.
 
-    ``config`` is a path or the name of a recipe. ``device`` None takes the GPU if there is one. A file of more than
-    ``max_pixels`` is not decoded. Class names are those that the checkpoint was trained on, or else those of the
-    config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a config in it
-    is ignored. Raises ValueError if the checkpoint does not belong to the config, FileNotFoundError if it is not there.
+    ``config`` is a path or the name of a recipe. ``checkpoint`` is a path or URL; None takes the weights that were
+    published for the recipe, downloaded once (see `swin_mm.checkpoints.downloads`). ``device`` None takes the GPU if
+    there is one. A file of more than ``max_pixels`` is not decoded. Class names are those that the checkpoint was
+    trained on, or else those of the config's test data set. Nothing in the checkpoint runs: it is loaded with
+    ``weights_only=True`` and a config in it is ignored. Raises ValueError if the checkpoint does not belong to the
+    config, OSError if it cannot be had, PreflightError if there is no such config or no weights are published for it.
     """
 
     scope = 'mmdet'
@@ -218,9 +220,9 @@ class Detector(Predictor[Detections]):
 class Segmentor(Predictor[Segmentation]):
     """Gives every pixel of images a class with the trained mmseg model of a config and a checkpoint: `Segmentation`.
 
-    Config, device, class names and safety are as for a `Detector`; the colours in ``dataset_meta`` come from where the
-    names come from. Images of any sizes may share a call: neighbours of one size share a batch. The config's
-    ``model.test_cfg`` says whether an image is taken whole or in overlapping windows.
+    Config, checkpoint, device, class names and safety are as for a `Detector`; the colours in ``dataset_meta`` come
+    from where the names come from. Images of any sizes may share a call: neighbours of one size share a batch. The
+    config's ``model.test_cfg`` says whether an image is taken whole or in overlapping windows.
     """
 
     scope = 'mmseg'

@@ -2,14 +2,9 @@
 
 import dataclasses
 import hashlib
-import http.server
 import io
 import os
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request
@@ -35,63 +30,10 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ALMOST = SHA256[:7] + ('1' if SHA256[7] == '0' else '0')
 
 
-@dataclass
-class Server:
-    """What it serves at every address, and how badly; ``asked`` has the Range of each request."""
-
-    url: str = ''
-    content: bytes = CONTENT
-    kind: str = 'application/octet-stream'
-    status: int = 200
-    ranges: bool = True
-    lengths: bool = True
-    breaks_at: list[int] = field(default_factory=list)  # bytes after which it hangs up, a request each
-    delay: float = 0.0
-    asked: list[str | None] = field(default_factory=list)
-
-
-def handler(server: Server) -> type:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            wanted = self.headers.get('Range')
-            server.asked.append(wanted)
-            time.sleep(server.delay)
-            start = int(wanted[len('bytes=') : -1]) if wanted and server.ranges else 0
-            whole = len(server.content)
-            if start >= whole > 0:
-                self.send_response(416)
-                self.send_header('Content-Range', f'bytes */{whole}')
-                self.end_headers()
-                return
-            self.send_response(206 if start else server.status)
-            if start:
-                self.send_header('Content-Range', f'bytes {start}-{whole - 1}/{whole}')
-            self.send_header('Content-Type', server.kind)
-            if server.lengths:
-                self.send_header('Content-Length', str(whole - start))
-            self.end_headers()
-            stop = server.breaks_at.pop(0) if server.breaks_at else whole
-            with suppress(ConnectionError):  # a client that has waited long enough
-                self.wfile.write(server.content[start:stop])
-
-        def log_message(self, *_):
-            pass
-
-    return Handler
-
-
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv('SWIN_MM_CACHE', str(tmp_path / 'cache'))
-    for proxy in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
-        monkeypatch.delenv(proxy, raising=False)
-    served = Server()
-    running = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler(served))
-    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-    served.url = f'http://127.0.0.1:{running.server_port}'
-    yield served
-    running.shutdown()
-    running.server_close()
+def server(server):
+    server.content = CONTENT
+    return server
 
 
 def in_cache(url: str) -> list[str]:
@@ -238,9 +180,7 @@ def test_silence_is_not_waited_for(server, monkeypatch):
 
 
 def test_a_server_that_is_not_there_is_named():
-    with pytest.raises(
-        OSError, match=r'^http://127\.0\.0\.1:1/swin\.pth: .*refused; a copy of the file is looked for at '
-    ):
+    with pytest.raises(OSError, match=r'^http://127\.0\.0\.1:1/swin\.pth: .*refused; put a copy of the file at '):
         fetch('http://127.0.0.1:1/swin.pth')
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from swin_mm.checkpoints.downloads import cached
+from swin_mm.checkpoints.published import OFFICIAL
+from swin_mm.commands import launch
+
 
 def flags_of_mmdet(name):
     """(option strings or positional, keywords that are plain values) of every argument of mmdet's script."""
@@ -44,3 +48,9 @@ def test_arguments_of_mmdet_are_taken_with_their_values(name, monkeypatch):
                 assert getattr(ours[flag], key) == value, (flag, key)
     positionals = [action.dest for action in caught[0]._actions if not action.option_strings]
     assert positionals == [flags[0] for flags, _ in theirs if not flags[0].startswith('-')]
+
+
+def test_the_flag_of_the_cache_moves_downloads(monkeypatch):
+    monkeypatch.setenv('SWIN_MM_CACHE', 'before')
+    launch.make_parser('').parse_args(['mask_rcnn_swin_t', '--cache', 'after'])
+    assert cached(OFFICIAL[0].url) == Path('after', f'{OFFICIAL[0].name}.pth')

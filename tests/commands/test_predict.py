@@ -176,12 +176,9 @@ def test_what_cannot_work_is_one_line_and_status_1(demo, tiny, here, capsys, arg
             'MODEL must be a config file (.py) or a recipe; a config inside a checkpoint is',
         ),
         (['a.py', 'weights.pth'], 'INPUTS must come before MODEL'),
-        (['a.jpg', 'a.py'], 'one CHECKPOINT must be given, got none'),
-        (['a.jpg', 'mask_rcnn_swin_t'], 'one CHECKPOINT must be given, got none'),
-        (['folder', 'b', 'mask_rcnn_swin_t'], 'one CHECKPOINT must be given, got none'),
-        (['a.jpg', 'a.py', 'w.pth', '--weights', 'v.pth'], 'one CHECKPOINT must be given, got v.pth, w.pth'),
+        (['a.jpg', 'a.py', 'w.pth', '--weights', 'v.pth'], 'at most one CHECKPOINT must be given, got v.pth, w.pth'),
         (['a.jpg', 'a.py', 'w.pth', '--batch-size', '0'], '--batch-size must be at least 1, got 0'),
-        (['a.jpg', 'a.py', 'w.pth', 'b.jpg'], 'one CHECKPOINT must be given, got w.pth, b.jpg'),
+        (['a.jpg', 'a.py', 'w.pth', 'b.jpg'], 'at most one CHECKPOINT must be given, got w.pth, b.jpg'),
     ],
 )
 def test_senseless_command_line_is_explained(demo, capsys, args, words):
@@ -189,6 +186,24 @@ def test_senseless_command_line_is_explained(demo, capsys, args, words):
         demo.main(args)
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'model', 'weights'),
+    [
+        (['a.jpg', 'mask_rcnn_swin_t'], 'mask_rcnn_swin_t', None),
+        (['folder', 'b', 'mask_rcnn_swin_t'], 'mask_rcnn_swin_t', None),
+        (['a.jpg', 'gone.py'], 'gone.py', None),
+        (['a.jpg', 'mask_rcnn_swin_t', '--weights', 'w.pth'], 'mask_rcnn_swin_t', 'w.pth'),
+        (['a.jpg', 'mask_rcn_swin_t'], 'mask_rcn_swin_t', None),  # typos
+        (['a.jpg', 'mask_rcn_swin_t', 'w.pth'], 'mask_rcn_swin_t', 'w.pth'),
+        (['a.jpg', 'mask_rcn_swin_t', '--weights', 'w.pth'], 'mask_rcn_swin_t', 'w.pth'),
+    ],
+)
+def test_the_model_is_told_from_the_words_around_it(demo, words, model, weights):
+    args = demo.parse_args(words)
+    assert (args.model, args.weights) == (model, weights)
+    assert [*args.inputs, model] == words[: words.index(model) + 1]
 
 
 def test_palette_with_too_few_colours_is_refused(demo, tiny):
