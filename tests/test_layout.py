@@ -53,7 +53,7 @@ PACKAGES = {
     'registry': {'mmengine'},
     'kernels': {'torch', 'triton'},
     'recipes': {'mmengine'},
-    'checkpoints': {'torch', 'safetensors', 'mmengine'},
+    'checkpoints': {'torch', 'safetensors', 'huggingface_hub', 'mmengine'},
     'backbone': {'torch', 'mmengine'},
     'compat': {'torch', 'torchvision', 'numpy', 'yaml', 'mmcv', 'mmengine'},
     '__init__': set(),

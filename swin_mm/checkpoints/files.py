@@ -2,18 +2,17 @@
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, one_line
-from .downloads import fetch, is_url
 from .formats import format_of
+from .sources import is_remote, local_file
 
 
 def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = False) -> dict[str, Any]:
     """Reads a checkpoint in any of `FORMATS`; arrays become tensors.
 
-    ``source`` is a path or a URL (see `downloads.fetch`). ``map_location`` is `torch.load`'s; other formats come on the
+    ``source`` is a path or an address (see `sources`). ``map_location`` is `torch.load`'s; other formats come on the
     CPU. With ``mmap``, tensors are read when they are used, if the format allows it, so the file must not be written to
     meanwhile.
 
@@ -21,8 +20,8 @@ def read(source: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = Fals
     read: damaged, of another format, or with Python objects other than a few harmless ones.
     """
     name = os.fspath(source)
-    path = fetch(name) if is_url(name) else Path(name).expanduser()
-    name = os.fspath(path) if is_url(name) else name  # an address may hold a password
+    path = local_file(name)
+    name = os.fspath(path) if is_remote(name) else name  # an address may hold a password
     try:
         loaded = format_of(path).read(path, map_location, mmap)
     except OSError:

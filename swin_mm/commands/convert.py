@@ -17,11 +17,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoints import from_official, to_official, unwrap
-from ..checkpoints.downloads import cached, is_url, sha256
+from ..checkpoints.downloads import sha256
 from ..checkpoints.files import read
 from ..checkpoints.locate import locate
 from ..checkpoints.published import BY_URL
 from ..checkpoints.report import network
+from ..checkpoints.sources import local_file
 from ..checkpoints.windows import window_of
 from ..checkpoints.write import SUFFIXES, class_names, write
 from ..errors import PreflightError
@@ -32,7 +33,7 @@ DIALECTS = ('official', 'mmdet', 'mmseg', 'mmpretrain', 'timm', 'torchvision', '
 def main(argv: Sequence[str] | None = None) -> None:
     """Converts or inspects as ``argv`` says, None for the command line; raises PreflightError with the reason."""
     parser = argparse.ArgumentParser(description='Convert a Swin checkpoint, or tell what it holds')
-    parser.add_argument('src', help='file or URL, of any dialect')
+    parser.add_argument('src', help='file, URL or hf://OWNER/NAME, of any dialect')
     parser.add_argument('dst', nargs='?', type=Path, help='file to write: .pth or .safetensors')
     parser.add_argument('--to', choices=DIALECTS, help='library whose names and layouts to write')
     parser.add_argument('--inspect', action='store_true', help='only print what SRC holds')
@@ -64,8 +65,8 @@ def convert(src: str, dst: Path, dialect: str, force: bool = False) -> None:
 
 def inspect(src: str) -> None:
     """Prints the dialect, the network and the parts of ``src``; raises ValueError or OSError."""
-    checkpoint = read(src, mmap=True)
-    path = cached(src) if is_url(src) else Path(src).expanduser()
+    path = local_file(src)
+    checkpoint = read(path, mmap=True)
     state, prefix = unwrap(checkpoint)
     dialect = locate(state)[0]
     official = to_official(state)

@@ -23,7 +23,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('image', help='an image file')
     parser.add_argument('model', help=launch.CONFIG_HELP)
     parser.add_argument(
-        'weights', nargs='?', help='checkpoint file or URL; default: the weights that were published for the recipe'
+        'weights',
+        nargs='?',
+        help='checkpoint file, URL or hf://OWNER/NAME; default: the weights that were published for the recipe',
     )
     launch.add_cache(parser)
     parser.add_argument('--out', default='explained', metavar='FOLDER', help='default: explained')

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help='image files, folders or glob patterns; a config file (.py) or a recipe; the checkpoint, or --weights; '
         'without one, the weights that were published for the recipe',
     )
-    parser.add_argument('--weights', help='checkpoint file or URL')
+    parser.add_argument('--weights', help='checkpoint file, URL or hf://OWNER/NAME')
     launch.add_cache(parser)
     parser.add_argument('--out-dir', default='outputs', help='default: outputs')
     parser.add_argument('--device', help='default: the GPU if there is one')

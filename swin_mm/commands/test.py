@@ -32,7 +32,7 @@ WRITERS = {'CocoMetric': 'outfile_prefix', 'IoUMetric': 'output_dir'}
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """The metrics of a test as ``argv`` (None: the command line) says; raises PreflightError if it cannot start."""
     parser = launch.make_parser('Test (and evaluate) a model')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/NAME')
     parser.add_argument('--out', metavar='FILE.json|FILE.pkl|FOLDER', help=OUT_HELP)
     parser.add_argument('--show', action='store_true', help='show every picture with what was found')
     parser.add_argument('--show-dir', help='draw every picture with what was found, into WORK_DIR/TIMESTAMP/SHOW_DIR')

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'checkpoint',
         metavar='CHECKPOINT',
         nargs='?',
-        help='path, URL or name of a published file (default: the official one of the recipe)',
+        help='path, URL, hf://OWNER/NAME or name of a published file (default: the official one of the recipe)',
     )
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='as `swin-mm test` takes them')
     launch.add_cache(parser)

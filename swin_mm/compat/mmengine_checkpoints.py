@@ -157,6 +157,6 @@ def _read_files() -> None:
 
     # mmengine shows the part of the function names after `load_from_`.
     loader = mmengine_checkpoint.CheckpointLoader
-    for prefixes, function in (('', load_from_local), (('http://', 'https://'), load_from_http)):
+    for prefixes, function in (('', load_from_local), (('http://', 'https://', 'hf://'), load_from_http)):
         rebind(getattr(mmengine_checkpoint, function.__name__), function)
         loader.register_scheme(prefixes, function, force=True)

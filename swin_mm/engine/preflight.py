@@ -9,7 +9,7 @@ from urllib.error import HTTPError, URLError
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from ..checkpoints import downloads
+from ..checkpoints import downloads, hub
 from ..errors import PreflightError
 from ..recipes import SELF_MADE, datasets_in, settings_within, type_name
 
@@ -158,7 +158,13 @@ def _missing_weights(cfg: Config, initial: bool) -> Iterator[tuple[str, str]]:
         for key, source in _pretrained(cfg.get('model') or {}):
             wanted.append((f'weights of {key}:', source, f'or start from random ones with --cfg-options {key}=None'))
     for what, source, advice in wanted:
-        if not source.startswith(('http://', 'https://')):
+        if hub.is_hub(source):
+            try:
+                hub.fetch(source)
+            except (OSError, ValueError) as error:
+                yield f'{what} {error}', f'put a file somewhere and name its path, {advice}'
+            continue
+        if not downloads.is_url(source):
             if not _exists(source):
                 yield f'{what} {source}', f'put the file at {source}, {advice}'
             continue

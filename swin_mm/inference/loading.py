@@ -10,9 +10,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from torch import nn
 
-from ..checkpoints.downloads import is_url
 from ..checkpoints.files import read as load_checkpoint
 from ..checkpoints.load import load_weights
+from ..checkpoints.sources import is_remote
 from ..errors import CheckpointError
 from ..recipes import datasets_in, short_name, type_name
 from .images import BandReader, PictureReader, Reader
@@ -77,7 +77,7 @@ def input_pipeline(cfg: Config, scope: str) -> Any:
 
 def _check_file(checkpoint: str, cfg: Config) -> None:
     path = Path(checkpoint).expanduser()
-    if not is_url(checkpoint) and not path.is_file():
+    if not is_remote(checkpoint) and not path.is_file():
         what = 'a folder, not a file' if path.is_dir() else f'no such file (looked in {path.absolute().parent})'
         raise FileNotFoundError(
             f'checkpoint {checkpoint}: {what}: name another file or a URL, or train one with '
