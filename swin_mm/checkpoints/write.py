@@ -21,7 +21,7 @@ def write(path: Path, state: Mapping[str, Tensor], names: Mapping[str, Any] | No
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f'the file must end in .pth or .safetensors, got {path}')
-    state = {key: _without_neighbours(value) for key, value in state.items()}
+    state = _apart({key: _without_neighbours(value) for key, value in state.items()})
     with whole_file(path) as partial:
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file
@@ -38,6 +38,16 @@ def class_names(checkpoint: Mapping[str, Any], dialect: str) -> dict[str, Any]:
     if not isinstance(meta, Mapping) or dialect not in OPENMMLAB:
         return {}
     return {key: meta[key] for key in NAMES if key in meta}
+
+
+def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with copies of tensors that stand under several names, such as heads that share layers.
+
+    safetensors refuses these.
+    """
+    first: dict[int, str] = {}
+    names = {key: first.setdefault(value.data_ptr(), key) for key, value in state.items()}
+    return {key: value if names[key] == key else value.clone() for key, value in state.items()}
 
 
 def _without_neighbours(value: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 COMMANDS = {
     'train': 'train a model',
     'test': 'test a checkpoint: metrics, drawn images, several views',
+    'pack': 'put a trained model into a folder to share',
     'predict': 'draw what a model finds in images, and write its predictions',
     'init': 'write a config that trains on your own data',
     'check': 'find what is wrong with the data sets of a config',

@@ -20,6 +20,7 @@ from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWri
 from ..inference.images import MAX_PIXELS, check_max_pixels
 from ..inference.loading import image_reader
 from ..inference.naming import named_model
+from ..inference.packed import is_packed
 from ..inference.sources import UniqueNames, find_images
 from ..recipes import find_config
 from . import launch
@@ -63,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         'words',
         nargs='+',
         metavar='INPUTS... MODEL [CHECKPOINT]',
-        help='image files, folders or glob patterns; a config file (.py) or a recipe; the checkpoint, or --weights; '
-        'without one, the weights that were published for the recipe',
+        help='image files, folders or glob patterns; a config file (.py), a recipe or a packed model (folder or '
+        'hf://OWNER/NAME); the checkpoint, or --weights; without one, the weights that go with the name',
     )
     parser.add_argument('--weights', help='checkpoint file, URL or hf://OWNER/NAME')
     launch.add_cache(parser)
@@ -92,11 +93,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tell_words_apart(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Finds the model among the words: the first that ends in .py, or else the last that names a config."""
+    """Finds the model among the words: the first that ends in .py, else the last config, else the last packed model."""
     words = args.words
     at = next((i for i, word in enumerate(words) if word.endswith('.py')), None)
     if at is None:
-        at = next((i for i in reversed(range(len(words))) if _is_config(words[i])), None)
+        places = range(len(words) - 1, -1, -1)
+        at = next((i for is_model in (_is_config, is_packed) for i in places if is_model(words[i])), None)
     if at is None:  # a typo, where a model should be
         has_checkpoint = not args.weights and bool(Path(words[-1]).suffix)
         at = max(len(words) - (2 if has_checkpoint else 1), 0)

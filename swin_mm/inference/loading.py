@@ -91,7 +91,7 @@ def _build(cfg: Config, scope: str) -> BaseModel:
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(cfg.get('default_scope', scope))
-    return revert_sync_batchnorm(MODELS.build(cfg.model))
+    return revert_sync_batchnorm(MODELS.build(copy.deepcopy(cfg.model)))  # DINO writes into its config
 
 
 def _names_and_colours(loaded: dict[str, Any], cfg: Config) -> dict[str, Any]:

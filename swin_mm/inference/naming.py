@@ -8,15 +8,20 @@ from mmengine.config import Config
 from ..checkpoints.published import BY_RECIPE
 from ..errors import PreflightError
 from ..recipes import find_config, recipe_of, short_name
+from .packed import is_packed, read_packed
 
 
 def named_model(
     config: str | os.PathLike | Config, checkpoint: str | os.PathLike | None = None
 ) -> tuple[Config, str | os.PathLike]:
-    """Gives the config that ``config`` names, and ``checkpoint``; for None the recipe's `published_weights`.
+    """Gives the config that ``config`` names, and ``checkpoint``; for None the weights that go with the name.
 
-    Raises PreflightError if there is no such config, or no checkpoint.
+    A recipe has its `published_weights`, a packed model its own: see `read_packed`. Raises PreflightError if there is
+    no such config, or no checkpoint; other errors are those of `read_packed`.
     """
+    if not isinstance(config, Config) and is_packed(config):
+        cfg, weights = read_packed(config)
+        return cfg, weights if checkpoint is None else checkpoint
     cfg = config if isinstance(config, Config) else Config.fromfile(find_config(config))
     return cfg, published_weights(cfg.filename or 'CONFIG') if checkpoint is None else checkpoint
 

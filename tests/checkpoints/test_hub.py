@@ -1,7 +1,7 @@
 """Weights of repositories, from a server on this machine that speaks the routes of the Hub."""
 
+import functools
 import io
-import json
 import os
 import shutil
 import sys
@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from safetensors.torch import save
+from samples import http_server
 
 from swin_mm.checkpoints import files, hub
 from swin_mm.checkpoints.hub import Place, parse
@@ -19,7 +20,6 @@ from swin_mm.errors import PreflightError
 
 pytest.importorskip('huggingface_hub')
 STATE = {'norm.weight': torch.arange(2000.0)}
-COMMIT = 'c0ffee' + '0' * 34
 
 
 def pickled(state=STATE) -> bytes:
@@ -33,15 +33,7 @@ def publish(server, monkeypatch):
     """Puts files into the repository ``me/swin``, under a revision."""
     monkeypatch.setenv('HF_ENDPOINT', server.url)
     monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
-    server.headers = {'X-Repo-Commit': COMMIT, 'X-Error-Code': 'EntryNotFound'}
-
-    def put(contents, revision='main'):
-        for name, content in contents.items():
-            server.files[f'/me/swin/resolve/{revision}/{name}'] = content
-        tree = [dict(type='file', path=name, size=len(c), oid='0' * 40) for name, c in contents.items()]
-        server.files[f'/api/models/me/swin/tree/{revision}'] = json.dumps(tree).encode()
-
-    return put
+    return functools.partial(http_server.publish, server)
 
 
 def test_an_address_is_taken_apart():
@@ -93,7 +85,7 @@ def test_a_choice_that_is_none_is_refused_with_the_list(publish, contents, words
 
 
 def test_a_file_and_a_revision_are_those_that_are_named(publish):
-    publish({'a.pth': TORCH, 'b.pth': pickled({'norm.weight': torch.ones(3)})}, 'v1')
+    publish({'a.pth': TORCH, 'b.pth': pickled({'norm.weight': torch.ones(3)})}, revision='v1')
     assert torch.equal(files.read('hf://me/swin@v1/b.pth')['norm.weight'], torch.ones(3))
     with pytest.raises(OSError, match=r'^hf://me/swin@v1/c\.pth: the repository has no c\.pth$'):
         hub.fetch('hf://me/swin@v1/c.pth')

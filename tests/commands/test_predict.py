@@ -195,7 +195,10 @@ def test_senseless_command_line_is_explained(demo, capsys, args, words):
         (['folder', 'b', 'mask_rcnn_swin_t'], 'mask_rcnn_swin_t', None),
         (['a.jpg', 'gone.py'], 'gone.py', None),
         (['a.jpg', 'mask_rcnn_swin_t', '--weights', 'w.pth'], 'mask_rcnn_swin_t', 'w.pth'),
-        (['a.jpg', 'mask_rcn_swin_t'], 'mask_rcn_swin_t', None),  # typos
+        (['a.jpg', 'hf://me/cats'], 'hf://me/cats', None),
+        (['a.jpg', 'mask_rcnn_swin_t', 'hf://me/cats'], 'mask_rcnn_swin_t', 'hf://me/cats'),
+        (['a.jpg', 'hf://me'], 'hf://me', None),  # typos
+        (['a.jpg', 'mask_rcn_swin_t'], 'mask_rcn_swin_t', None),
         (['a.jpg', 'mask_rcn_swin_t', 'w.pth'], 'mask_rcn_swin_t', 'w.pth'),
         (['a.jpg', 'mask_rcn_swin_t', '--weights', 'w.pth'], 'mask_rcn_swin_t', 'w.pth'),
     ],

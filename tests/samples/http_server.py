@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,15 @@ def serving(content: bytes = b'') -> Iterator[Server]:
     yield served
     running.shutdown()
     running.server_close()
+
+
+def publish(server: Server, contents: dict[str, bytes], repository: str = 'me/swin', revision: str = 'main') -> None:
+    """Lets ``server`` answer as the Hugging Face Hub does for files of a repository."""
+    server.headers = {'X-Repo-Commit': 'c0ffee' + '0' * 34, 'X-Error-Code': 'EntryNotFound'}
+    for name, content in contents.items():
+        server.files[f'/{repository}/resolve/{revision}/{name}'] = content
+    tree = [dict(type='file', path=name, size=len(c), oid='0' * 40) for name, c in contents.items()]
+    server.files[f'/api/models/{repository}/tree/{revision}'] = json.dumps(tree).encode()
 
 
 def _handler(server: Server) -> type:
