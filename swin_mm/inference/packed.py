@@ -108,7 +108,9 @@ def _check(content: Any) -> None:
         raise ValueError(f'must have classes as a list of names, got {classes!r:.80}')
     if palette is not None and not (isinstance(palette, list) and all(map(_is_colour, palette))):
         raise ValueError(f'must have a palette of lists of 3 numbers, or none, got {palette!r:.80}')
-    for key in ('model', 'test_pipeline'):
+    for key, kind in (('model', dict), ('test_pipeline', list)):
+        if not isinstance(content[key], kind) or not content[key]:
+            raise ValueError(f'must have {key} as a {kind.__name__}, got {content[key]!r:.80}')
         check_settings(from_json(content[key]), key, scope)
 
 

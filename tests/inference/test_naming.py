@@ -70,6 +70,16 @@ def test_a_detector_by_name(publish, server, detection_weights, monkeypatch):
     assert server.asked == [None]
 
 
+def test_the_three_lines_of_the_readme_run(publish, detection_weights, root, tmp_path, monkeypatch, capsys):
+    publish(DETECTOR, detection_weights)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture(64, 80)).save('street.jpg')
+    lines = re.search(r'```python\n(.*?)```', (root / 'README.md').read_text(), re.DOTALL)[1]
+    assert len([line for line in lines.splitlines() if line]) == 3
+    exec(lines.replace('mask_rcnn_swin_t', DETECTOR))
+    assert capsys.readouterr().out.startswith('[')
+
+
 def test_a_segmentor_by_name_whose_download_breaks_off(publish, server, segmentation_weights):
     publish(SEGMENTOR, segmentation_weights)
     server.breaks_at = [1000, 50_000]

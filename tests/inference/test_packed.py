@@ -189,6 +189,8 @@ HOSTILE = {
     'scope': (dict(default_scope='evil'), "must have default_scope mmdet or mmseg, got 'evil'"),
     'format': (dict(format=2), 'must have format 1, got 2: update swin-mm'),
     'classes': (dict(classes='evil.txt'), "must have classes as a list of names, got 'evil.txt'"),
+    'model': (dict(model='evil'), "must have model as a dict, got 'evil'"),
+    'pipeline': (dict(test_pipeline=[]), r'must have test_pipeline as a list, got \[\]'),
     'palette': (dict(palette='evil.txt'), "must have a palette of lists .* got 'evil.txt'"),
 }
 
