@@ -100,7 +100,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 class _Cache(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, folder: Any, *_: Any) -> None:
-        os.environ['SWIN_MM_CACHE'] = folder
+        os.environ['SWIN_MM_CACHE'] = os.path.abspath(os.path.expanduser(folder))
         setattr(namespace, self.dest, folder)
 
 

@@ -53,4 +53,4 @@ def test_arguments_of_mmdet_are_taken_with_their_values(name, monkeypatch):
 def test_the_flag_of_the_cache_moves_downloads(monkeypatch):
     monkeypatch.setenv('SWIN_MM_CACHE', 'before')
     launch.make_parser('').parse_args(['mask_rcnn_swin_t', '--cache', 'after'])
-    assert cached(OFFICIAL[0].url) == Path('after', f'{OFFICIAL[0].name}.pth')
+    assert cached(OFFICIAL[0].url) == Path('after', f'{OFFICIAL[0].name}.pth').absolute()

@@ -130,7 +130,7 @@ def test_predict_by_name_into_a_cache_of_its_own(publish, server, segmentation_w
     assert predict.main([*words[:-1], 'other']) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert f'{server.url}/v1/standin_{SEGMENTOR}.pth: the server says 500' in said
-    assert said.endswith(f'; put a copy of the file at other/standin_{SEGMENTOR}.pth')
+    assert said.endswith(f'; put a copy of the file at {tmp_path}/other/standin_{SEGMENTOR}.pth')
 
 
 def test_without_a_network_the_sentence_names_address_and_place(publish, segmentation_weights, monkeypatch):
