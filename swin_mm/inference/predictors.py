@@ -205,11 +205,12 @@ class Detector(Predictor[Detections]):
 
     ``config`` is a path, the name of a recipe, or a packed model: its folder or ``hf://owner/name``. ``checkpoint`` is
     a path, a URL or ``hf://owner/name``; None takes the weights that were published for the recipe, or those of the
-    packed model. What is downloaded is kept. ``device`` None takes the GPU if
-    there is one. A file of more than ``max_pixels`` is not decoded. Class names are those that the checkpoint was
-    trained on, or else those of the config's test data set. Nothing in the checkpoint runs: it is loaded with
-    ``weights_only=True`` and a config in it is ignored. Raises ValueError if the checkpoint does not belong to the
-    config, OSError if it cannot be had, PreflightError if there is no such config or no weights are published for it.
+    packed model. What is downloaded is kept. ``device`` None takes the GPU if there is one. A file of more than
+    ``max_pixels`` is not decoded. Class names are those that the checkpoint was trained on, or else those of the
+    config's test data set. Nothing in the checkpoint runs: it is loaded with ``weights_only=True`` and a config in it
+    is ignored; the config of a packed model is data. Raises ValueError if the checkpoint does not belong to the config
+    or a packed config is none, OSError if either cannot be had, PreflightError if there is no such config or no weights
+    are published for it.
     """
 
     scope = 'mmdet'

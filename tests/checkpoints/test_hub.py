@@ -106,6 +106,19 @@ def test_without_a_network_the_cache_serves(publish, server, monkeypatch, name):
     assert '\n' not in str(e.value)
 
 
+def test_a_download_that_breaks_off_is_made_whole(publish, server):
+    publish({'model.safetensors': SAFE})
+    server.breaks_at = [1000]
+    assert hub.fetch('hf://me/swin').read_bytes() == SAFE
+    assert len(server.asked) == 2
+
+
+def test_another_file_than_weights_is_refused(publish):
+    publish({'model.safetensors': b'<html>Sign in</html>'})
+    with pytest.raises(ValueError, match=r'is not a checkpoint.*web page \(HTML\)'):
+        files.read('hf://me/swin')
+
+
 @pytest.mark.parametrize(
     ('status', 'code', 'words'),
     [
