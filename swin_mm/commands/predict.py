@@ -3,12 +3,12 @@
 swin-mm predict street.jpg mask_rcnn_swin_t              # with the weights that were published for the recipe
 swin-mm predict street.jpg mask_rcnn_swin_t CHECKPOINT
 swin-mm predict FOLDER 'more/*.jpg' CONFIG.py --weights CHECKPOINT --out-dir outputs
+swin-mm predict FOLDER mask_rcnn_swin_t CHECKPOINT --save vis coco csv --resume
 """
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from mmengine.config import Config
 
 from ..errors import PreflightError
 from ..inference import Detector, Segmentor
-from ..inference.drawing import OPACITY, SCORE, DetectionWriter, SegmentationWriter, Writer, check_display
+from ..inference.drawing import check_display
 from ..inference.images import MAX_PIXELS, check_max_pixels
 from ..inference.loading import image_reader
 from ..inference.naming import named_model
+from ..inference.outputs import FORMATS, Writer
 from ..inference.packed import is_packed
-from ..inference.sources import UniqueNames, find_images
+from ..inference.sources import find_images
 from ..recipes import find_config
 from . import launch
 from .ending import INTERRUPTED, program
+from .predict_outputs import add_flags, flag_of, open_journal, open_writer, shown, write
 
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
 
@@ -46,6 +48,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     _tell_words_apart(parser, args)
     if args.batch_size < 1:
         parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
+    if args.workers < 0:
+        parser.error(f'--workers must be at least 0, got {args.workers}')
     if args.opacity is not None and not 0 < args.opacity <= 1:
         parser.error(f'--opacity must be in (0, 1], got {args.opacity:g}')
     try:
@@ -75,12 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--max-pixels', type=int, default=MAX_PIXELS, help=f'larger pictures are not decoded; default: {MAX_PIXELS}'
     )
-    parser.add_argument('--show', action='store_true', help='show the drawn images in a window')
-    parser.add_argument('--no-save-vis', action='store_true', help='do not write OUT_DIR/vis')
-    parser.add_argument('--no-save-pred', action='store_true', help='do not write OUT_DIR/preds')
-    parser.add_argument('--print-result', action='store_true', help='print the predictions')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='threads that read ahead, and one that writes; 0: none; default: 2'
+    )
+    add_flags(parser)
     detection = parser.add_argument_group('detection only')
-    detection.add_argument('--pred-score-thr', type=float, help='draw from this score on; default: 0.3')
+    detection.add_argument(
+        '--pred-score-thr',
+        type=float,
+        help='least score of objects in vis, yolo, labelme, masks and crops; json, coco and csv have all; default: 0.3',
+    )
     detection.add_argument(
         '--palette', choices=['coco', 'voc', 'citys', 'random', 'none'], help="default: none, the data set's own"
     )
@@ -122,54 +130,31 @@ def _is_config(word: str) -> bool:
 
 
 def check_flags(args: argparse.Namespace, cfg: Config) -> None:
-    """Raises ValueError for a flag that the task of ``cfg`` has no use for."""
-    task = 'segmentation' if cfg.get('default_scope') == 'mmseg' else 'detection'
-    for name, only in TASK_FLAGS.items():
-        if getattr(args, name) is not None and task != only:
-            flag = '--' + name.replace('_', '-')
+    """Raises ValueError for a flag or a format that the task of ``cfg`` has no use for."""
+    task = _task(cfg)
+    flags = [(flag_of(name), only) for name, only in TASK_FLAGS.items() if getattr(args, name) is not None]
+    flags += [(f'--save {name}', FORMATS[name].tasks[0]) for name in args.save if task not in FORMATS[name].tasks]
+    for flag, only in flags:
+        if task != only:
             raise ValueError(f'{flag} is for {only} only, but {args.model} is for {task}')
 
 
+def _task(cfg: Config) -> str:
+    return 'segmentation' if cfg.get('default_scope') == 'mmseg' else 'detection'
+
+
 def set_up(args: argparse.Namespace) -> tuple[list[Path], Detector | Segmentor, Writer]:
-    """Finds the images, loads the model and makes the writer of its results; refuses before it loads if it can."""
+    """Finds the images, loads the model and opens the outputs; refuses before it loads if it can."""
     if args.show:
         check_display()
     cfg, weights = named_model(args.model, args.weights)
     check_flags(args, cfg)
     paths = find_images(args.inputs, image_reader(cfg).suffixes)
-    for folder, unwanted in (('vis', args.no_save_vis), ('preds', args.no_save_pred)):
-        if not unwanted:
-            _make_folder(Path(args.out_dir, folder))
-    task = Segmentor if cfg.get('default_scope') == 'mmseg' else Detector
-    model = task(cfg, weights, args.device, args.max_pixels)
-    return paths, model, _writer(args, model)
-
-
-def _writer(args: argparse.Namespace, model: Detector | Segmentor) -> Writer:
-    output = dict(draw=not args.no_save_vis, save=not args.no_save_pred, show=args.show, print_result=args.print_result)
-    if isinstance(model, Segmentor):
-        opacity = OPACITY if args.opacity is None else args.opacity
-        return SegmentationWriter(model, args.out_dir, opacity=opacity, with_labels=bool(args.with_labels), **output)
-    score = SCORE if args.pred_score_thr is None else args.pred_score_thr
-    palette = None if args.palette == 'none' else args.palette
-    return DetectionWriter(model, args.out_dir, score=score, palette=palette, **output)
-
-
-def draw(paths: list[Path], model: Detector | Segmentor, writer: Writer, batch_size: int) -> Iterator[str]:
-    """Writes and prints the files of each image; yields the reason for each that has no result."""
-    names = UniqueNames()
-    for path, found in zip(paths, model.stream(paths, batch_size), strict=True):
-        name = names.name(path)
-        if isinstance(found, Exception):
-            yield str(found)
-            continue
-        try:
-            written = list(writer.write(name, *found))
-        except Exception as error:  # a full disk, or what a drawing library says of one picture
-            yield f'{path}: found, but not written: {type(error).__name__}: {error}'
-            continue
-        for file in written:
-            print(_shown(str(file)))
+    journal = open_journal(args, cfg, paths)
+    if journal:
+        _say(f'{len(journal)} of {len(paths)} pictures are written already')
+    model = (Segmentor if _task(cfg) == 'segmentation' else Detector)(cfg, weights, args.device, args.max_pixels)
+    return paths, model, open_writer(args, model, journal)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,8 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: list[str] = []
     try:
         paths, model, writer = set_up(args)
-        for reason in draw(paths, model, writer, args.batch_size):
-            failed.append(_shown(reason))
+        for reason in write(args, paths, model, writer):
+            failed.append(shown(reason))
         status = 1 if failed else 0
     except BrokenPipeError:
         raise
@@ -188,26 +173,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         status = 1
     except KeyboardInterrupt:
-        _say('interrupted: the files printed above are whole')
+        _say('interrupted: the files printed above are whole, and --resume goes on behind them')
         status = INTERRUPTED
     if failed:
         _say(f'{len(failed)} of {len(paths)} pictures have no result:', *failed)
     return status
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f'--out-dir must be a folder that can be written to, got {folder}: {error.strerror}') from error
-
-
 def _say(*lines: str) -> None:
     for line in lines:
         print(f'{program()}: {line}', file=sys.stderr)
-
-
-def _shown(text: str) -> str:
-    """``text`` on one line of any terminal: a file may have any name."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -3,6 +3,7 @@
 detector = Detector('mask_rcnn_swin_t')  # with the published weights
 found = detector('street.jpg')[0]
 found.boxes, found.scores, found.names, found.masks
+found.filter(score=0.5, classes='person').plot()
 
 segmentor = Segmentor('upernet_swin_t', 'work_dirs/upernet_swin_t/iter_160000.pth')
 found = segmentor('street.jpg')[0]
@@ -10,7 +11,19 @@ found.labels, found.shares
 """
 
 from ..checkpoints.files import read as load_checkpoint
+from .origin import Origin
 from .predictors import Detector, NamedImage, Segmentor
-from .results import Detections, Panoptic, Segmentation
+from .results import Detections, FoundClass, FoundObject, Panoptic, Segmentation
 
-__all__ = ['Detections', 'Detector', 'NamedImage', 'Panoptic', 'Segmentation', 'Segmentor', 'load_checkpoint']
+__all__ = [
+    'Detections',
+    'Detector',
+    'FoundClass',
+    'FoundObject',
+    'NamedImage',
+    'Origin',
+    'Panoptic',
+    'Segmentation',
+    'Segmentor',
+    'load_checkpoint',
+]

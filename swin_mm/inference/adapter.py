@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from .origin import Origin
 from .results import Detections, Panoptic
 
 
-def detections(sample: Any, classes: Sequence[str]) -> Detections:
+def detections(sample: Any, origin: Origin) -> Detections:
     """Gives the ``Detections`` of a ``DetDataSample`` on the CPU; what it does not hold, the model does not give."""
+    classes = origin.classes
     panoptic = sample.get('pred_panoptic_seg')
     arrays = _objects(sample.pred_instances) if 'pred_instances' in sample else _no_objects()
     return Detections(
@@ -17,6 +19,7 @@ def detections(sample: Any, classes: Sequence[str]) -> Detections:
         names=[classes[label] for label in arrays['labels']],
         panoptic=None if panoptic is None else _segments(panoptic.sem_seg[0].numpy(), classes),
         sample=sample,
+        origin=origin,
     )
 
 

@@ -1,20 +1,18 @@
-"""Results as files: the image with the result drawn into it, and the result as JSON and PNG."""
+"""Draws boxes, masks, segments, classes and names into images, with OpenCV and Pillow."""
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import PreflightError
-from .predictors import Detector, Predictor, Segmentor
-from .results import Detections, Segmentation
 
 SCORE = 0.3
 OPACITY = 0.5
+Palette = str | Sequence[Sequence[int]] | None
 
 
 def check_display() -> None:
@@ -25,191 +23,113 @@ def check_display() -> None:
         raise PreflightError('--show needs a display and a GUI toolkit for matplotlib, found none: have files written')
 
 
-class Writer(ABC):
-    """Writes what is found in images into ``folder``; a sink of `Predictor.stream`.
+def show(name: str, image: np.ndarray) -> None:
+    """Shows ``image``, in RGB, in a window, until a key is pressed."""
+    from mmengine.visualization import Visualizer
 
-    ``draw``: images with the result go to ``vis/``. ``save``: predictions go to ``preds/``. ``show``: each drawn image
-    is shown in a window. ``print_result``: each prediction is printed as JSON.
+    Visualizer().show(image, win_name=name, wait_time=0)
+
+
+def class_colours(palette: Palette, number: int) -> np.ndarray:
+    """Gives a colour for each of ``number`` classes: uint8 (number, 3) in RGB.
+
+    ``palette`` is a list of colours, or 'coco', 'voc', 'citys' or 'random' as in mmdet; None is 'random'. Raises
+    ValueError if it has too few.
     """
-
-    visualizer: Any  # of mmdet or mmseg
-
-    def __init__(
-        self,
-        model: Predictor,
-        folder: str | Path,
-        *,
-        draw: bool = True,
-        save: bool = True,
-        show: bool = False,
-        print_result: bool = False,
-    ):
-        self.to_rgb = model.reader.to_rgb
-        self.folder, self.draw, self.save, self.show, self.print_result = Path(folder), draw, save, show, print_result
-
-    def write(self, name: str, image: np.ndarray, found: Any) -> Iterator[Path]:
-        """Yields the files written for an ``image`` as `Predictor.read` gives it; their names begin with ``name``."""
-        drawn = self.folder / 'vis' / f'{name}.jpg' if self.draw else None
-        if drawn or self.show:
-            self.visualizer.add_datasample(
-                name,
-                np.ascontiguousarray(self.to_rgb(image)),  # mmseg has OpenCV write into an array of this layout
-                self.drawable(found),
-                draw_gt=False,
-                show=self.show,
-                out_file=drawn and str(drawn),
-                **self.drawing_options(),
-            )
-        if drawn:
-            yield drawn
-        if self.print_result:
-            print(json.dumps(self.to_json(found)))
-        if self.save:
-            yield from self.save_prediction(self.folder / 'preds' / name, found)
-
-    def save_prediction(self, stem: Path, found: Any) -> Iterator[Path]:
-        """Yields the files of predictions written; their names begin with ``stem``."""
-        yield self.write_json(stem, self.to_json(found))
-
-    def write_json(self, stem: Path, content: dict[str, Any]) -> Path:
-        """Writes ``content`` to ``stem`` with .json at its end, which it returns."""
-        path = Path(f'{stem}.json')
-        path.write_text(json.dumps(content))
-        return path
-
-    def drawable(self, found: Any) -> Any:
-        """The sample that the visualiser draws."""
-        return found.sample
-
-    @abstractmethod
-    def drawing_options(self) -> dict[str, Any]:
-        """The arguments of the visualiser that only this task has."""
-
-    @abstractmethod
-    def to_json(self, found: Any) -> dict[str, Any]:
-        """The prediction as JSON has it."""
-
-
-class DetectionWriter(Writer):
-    """Writes boxes, masks and segments; draws those with a score from ``score`` on, in the colours of ``palette``.
-
-    ``palette`` None takes the colours of the detector's data set, 'coco', 'voc', 'citys' and 'random' others. Raises
-    ValueError for a palette with too few colours. The other arguments are those of `Writer`.
-    """
-
-    def __init__(
-        self,
-        detector: Detector,
-        folder: str | Path,
-        *,
-        score: float = SCORE,
-        palette: str | None = None,
-        **options: bool,
-    ):
-        from mmdet.visualization import DetLocalVisualizer
+    if palette is None or palette == 'random':
+        return np.random.RandomState(42).randint(0, 256, (number, 3)).astype(np.uint8)  # as mmdet draws them
+    if isinstance(palette, str):
         from mmdet.visualization.palette import get_palette
 
-        super().__init__(detector, folder, **options)
-        colours = palette or detector.dataset_meta['palette']
-        try:
-            get_palette(colours, len(detector.classes))
-        except AssertionError:
-            number, given = len(detector.classes), palette or "the data set's own"
-            raise ValueError(f'palette must have a colour for each of {number} classes, got {given}') from None
-        self.score = score
-        self.visualizer = DetLocalVisualizer()
-        self.visualizer.dataset_meta = {'classes': detector.classes, 'palette': colours}
-
-    def drawing_options(self) -> dict[str, Any]:
-        """The score to draw from."""
-        return {'pred_score_thr': self.score}
-
-    def drawable(self, found: Detections) -> Any:
-        """The sample without a panoptic map in which nothing was found, where mmdet 3.3's visualiser fails."""
-        if found.panoptic is None or len(found.panoptic.labels):
-            return found.sample
-        sample = found.sample.clone()
-        del sample.pred_panoptic_seg
-        return sample
-
-    def save_prediction(self, stem: Path, found: Detections) -> Iterator[Path]:
-        """Yields the files of predictions written: segments as a PNG, its colours as panopticapi has them."""
-        content = self.to_json(found)
-        if found.panoptic is not None:
-            path = Path(f'{stem}_panoptic_seg.png')
-            numbers = np.append(found.panoptic.ids, 0)[found.panoptic.segments]  # the last, 0, where nothing was found
-            colours = np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1)
-            Image.fromarray(colours.astype(np.uint8)).save(path)
-            yield path
-            content['panoptic_seg_path'] = str(path)
-        yield self.write_json(stem, content)
-
-    def to_json(self, found: Detections) -> dict[str, Any]:
-        """The layout that mmdet's ``DetInferencer`` writes, and names; masks as COCO run-length encodings.
-
-        ``segments_info`` has the number of each segment in the PNG, as COCO's panoptic format has it, and its class.
-        """
-        from mmdet.structures.mask import encode_mask_results
-
-        result: dict[str, Any] = dict(
-            labels=found.labels.tolist(),
-            label_names=found.names,
-            scores=found.scores.tolist(),
-            bboxes=found.boxes.tolist(),
-        )
-        if found.masks is not None:
-            codes = encode_mask_results(found.masks)
-            result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
-        if (panoptic := found.panoptic) is not None:
-            numbered = zip(panoptic.ids.tolist(), panoptic.labels.tolist(), panoptic.names, strict=True)
-            result['segments_info'] = [dict(id=i, label=label, label_name=name) for i, label, name in numbered]
-        return result
+        colours = get_palette(palette, 0)
+    else:
+        colours = palette
+    if len(colours) < number:
+        given = palette if isinstance(palette, str) else f'a list of {len(palette)}'
+        raise ValueError(f'palette must have a colour for each of {number} classes, got {given}')
+    return np.array(colours[:number], np.uint8).reshape(number, 3)
 
 
-class SegmentationWriter(Writer):
-    """Writes an overlay, a PNG of class indices and the classes' shares of the image.
+def draw_objects(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray | None,
+    texts: Sequence[str],
+    colours: np.ndarray,
+    opacity: float = OPACITY,
+) -> np.ndarray:
+    """Gives a copy of ``image``, uint8 (height, width, 3) in RGB, with N objects drawn in, the first one on top.
 
-    ``opacity`` of the class colours is in (0, 1]. ``with_labels`` writes class names into the overlay. Raises
-    ValueError if there are fewer colours than classes. The other arguments are those of `Writer`.
+    ``boxes`` (N, 4) as (x1, y1, x2, y2) in pixels, ``masks`` (N, height, width) or None, ``texts`` and ``colours`` one
+    an object.
     """
+    drawn = np.array(image, order='C')
+    height, width = drawn.shape[:2]
+    line = max(1, round((height + width) / 500))
+    corners = np.clip(np.nan_to_num(boxes), 0, [width - 1, height - 1] * 2).round().astype(int).tolist()
+    for i in reversed(range(len(corners))):
+        x1, y1, x2, y2 = corners[i]
+        if masks is not None:
+            _paint(drawn, masks[i], colours[i], opacity)
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), colours[i].tolist(), line)
+    places = [(x1 + line, y1 + line) for x1, y1, _, _ in corners]
+    return _write(drawn, places[::-1], texts[::-1], colours[::-1])
 
-    def __init__(
-        self,
-        segmentor: Segmentor,
-        folder: str | Path,
-        *,
-        opacity: float = OPACITY,
-        with_labels: bool = False,
-        **options: bool,
-    ):
-        from mmseg.visualization import SegLocalVisualizer
 
-        super().__init__(segmentor, folder, **options)
-        classes, palette = segmentor.classes, segmentor.dataset_meta['palette']
-        if palette == 'random':
-            palette = np.random.default_rng(0).integers(256, size=(len(classes), 3)).tolist()
-        if len(palette) < len(classes):
-            raise ValueError(
-                f'palette must have a colour for each class, got {len(palette)} for {len(classes)} classes'
-            )
-        self.with_labels = with_labels
-        self.index = {name: i for i, name in enumerate(classes)}
-        self.dtype = np.uint8 if len(classes) <= 256 else np.uint16
-        self.visualizer = SegLocalVisualizer(alpha=opacity)
-        # Names and colours given to the constructor change places, and Cityscapes' stand in for missing ones.
-        self.visualizer.dataset_meta = {'classes': classes, 'palette': palette}
+def draw_regions(
+    image: np.ndarray, regions: np.ndarray, texts: Sequence[str], colours: np.ndarray, opacity: float = OPACITY
+) -> np.ndarray:
+    """Gives a copy of ``image`` as in `draw_objects` in the colours of its ``regions``.
 
-    def drawing_options(self) -> dict[str, Any]:
-        """Whether class names are drawn."""
-        return {'with_labels': self.with_labels}
+    ``regions`` (height, width) are indices of ``colours`` (S, 3), -1 for none. ``texts``: of each region the name,
+    which goes to the middle of its largest piece, or '' for none.
+    """
+    mixed = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, colours[regions], opacity, 0)
+    drawn = np.where((regions < 0)[..., None], image, mixed)
+    named = [i for i in np.unique(regions).tolist() if i >= 0 and texts[i]]
+    places = [_middle(regions == i) for i in named]
+    return _write(drawn, places, [texts[i] for i in named], colours[named]) if named else drawn
 
-    def save_prediction(self, stem: Path, found: Segmentation) -> Iterator[Path]:
-        """Yields the files of predictions written; their names begin with ``stem``."""
-        path = Path(f'{stem}.png')
-        Image.fromarray(found.labels.astype(self.dtype)).save(path)
-        yield path
-        yield from super().save_prediction(stem, found)
 
-    def to_json(self, found: Segmentation) -> dict[str, Any]:
-        """``shares`` of the image by class name, the largest first, and ``labels``: the names' indices in the PNG."""
-        return {'shares': found.shares, 'labels': {name: self.index[name] for name in found.shares}}
+def _paint(image: np.ndarray, mask: np.ndarray, colour: np.ndarray, opacity: float) -> None:
+    """Mixes ``colour`` into ``image`` where ``mask`` is true, with a white outline."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inside, region = mask[part], image[part]
+    mixed = cv2.addWeighted(region, 1 - opacity, np.full_like(region, colour), opacity, 0)
+    np.copyto(region, mixed, where=inside[..., None])
+    outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, outlines, -1, (255, 255, 255), 1, offset=(int(columns[0]), int(rows[0])))
+
+
+def _middle(mask: np.ndarray) -> tuple[int, int]:
+    """(x, y) in the middle of the largest piece of ``mask``."""
+    _, _, statistics, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    x, y = centroids[1 + statistics[1:, cv2.CC_STAT_AREA].argmax()]
+    return int(x), int(y)
+
+
+def _write(image: np.ndarray, places: Sequence[tuple[int, int]], texts: Sequence[str], colours: np.ndarray):
+    """Writes each text on its colour, from its place (x, y) to the right and down, all of it inside if it fits."""
+    if not len(texts):
+        return image
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    font = _font(int(np.clip(min(image.shape[:2]) / 40, 9, 40)))
+    for place, text, colour in zip(places, texts, colours.tolist(), strict=True):
+        _, _, *size = pen.textbbox((0, 0), text, font)
+        x, y = (max(0, min(start, side - end - 2)) for start, end, side in zip(place, size, canvas.size, strict=True))
+        pen.rectangle((x, y, x + size[0] + 2, y + size[1] + 1), fill=tuple(colour))
+        bright = np.dot(colour, (0.299, 0.587, 0.114)) > 128  # ITU-R BT.601's luma
+        pen.text((x + 1, y), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
+    return np.array(canvas)  # which may be written to
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of matplotlib, which comes with mmengine, and has the letters of most alphabets."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)

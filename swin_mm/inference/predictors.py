@@ -20,6 +20,7 @@ from .failures import cause, named
 from .images import MAX_PIXELS, check_max_pixels
 from .loading import image_reader, input_pipeline, load_model, pick_device
 from .naming import named_model
+from .origin import Origin
 from .overlap import map_ahead
 from .results import Detections, Segmentation
 
@@ -39,11 +40,12 @@ Image = str | os.PathLike | np.ndarray | NamedImage
 
 
 class Prepared(NamedTuple):
-    """An image on its way to the model: ``packed`` is what the test pipeline made of ``pixels``."""
+    """An image on its way to the model: ``packed`` is what the test pipeline made of ``pixels``; ``path`` its file."""
 
     name: str
     pixels: np.ndarray
     packed: dict[str, Any]
+    path: str | None = None
 
 
 class Predictor(ABC, Generic[Result]):
@@ -135,8 +137,9 @@ class Predictor(ABC, Generic[Result]):
         Raises OSError, ValueError, TypeError or RuntimeError with the name of the image and the reason.
         """
         name, pixels = self._named_pixels(image, f'images[{number}]')
+        path = os.fspath(image) if isinstance(image, str | os.PathLike) else None
         try:
-            return Prepared(name, pixels, self._pipeline(dict(img=pixels, img_id=number)))
+            return Prepared(name, pixels, self._pipeline(dict(img=pixels, img_id=number)), path)
         except Exception as error:  # what a transform says of an image that it cannot resize
             raise named(error, name, pixels, 'the test pipeline fails') from cause(error)
 
@@ -146,7 +149,8 @@ class Predictor(ABC, Generic[Result]):
         if not prepared:
             return []
         try:
-            return [self._result(sample) for sample in self._samples([one.packed for one in prepared])]
+            samples = self._samples([one.packed for one in prepared])
+            return [self._result(sample, self._origin(one)) for sample, one in zip(samples, prepared, strict=True)]
         except Exception as error:  # whatever happens to one image
             if len(prepared) == 1:
                 failed = named(error, prepared[0].name, prepared[0].pixels, 'the model fails')
@@ -195,8 +199,11 @@ class Predictor(ABC, Generic[Result]):
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
 
+    def _origin(self, image: Prepared) -> Origin:
+        return Origin(image.path, self.reader, self.max_pixels, self.classes, self.dataset_meta['palette'])
+
     @abstractmethod
-    def _result(self, sample: Any) -> Result:
+    def _result(self, sample: Any, origin: Origin) -> Result:
         """The public result of one of the model's own."""
 
 
@@ -215,8 +222,8 @@ class Detector(Predictor[Detections]):
 
     scope = 'mmdet'
 
-    def _result(self, sample: Any) -> Detections:
-        return detections(sample.cpu(), self.classes)
+    def _result(self, sample: Any, origin: Origin) -> Detections:
+        return detections(sample.cpu(), origin)
 
 
 class Segmentor(Predictor[Segmentation]):
@@ -239,7 +246,7 @@ class Segmentor(Predictor[Segmentation]):
         (sample,) = self._samples([prepared.packed])
         return sample.seg_logits.data.float().cpu().numpy()
 
-    def _result(self, sample: Any) -> Segmentation:
+    def _result(self, sample: Any, origin: Origin) -> Segmentation:
         sample.pop('seg_logits', None)
         sample = sample.cpu()
         labels = sample.pred_sem_seg.data[0].numpy().astype(np.int64)  # floats from a head with one output channel
@@ -249,4 +256,5 @@ class Segmentor(Predictor[Segmentation]):
             labels=labels,
             shares={self.classes[i]: float(counts[i] / labels.size) for i in order if counts[i]},
             sample=sample,
+            origin=origin,
         )

@@ -154,9 +154,9 @@ def test_ctrl_c_ends_with_what_was_said_so_far(demo, words, three, monkeypatch, 
         return read(self, *args)
 
     monkeypatch.setattr(task, '__init__' if moment == 'loading' else 'read', stop)
-    assert demo.main(['in/gone.png', *three, *words, '--no-save-vis']) == 130
+    assert demo.main(['in/gone.png', *three, *words, '--no-save-vis', '--workers', '0']) == 130
     lines = complaints(capsys)
-    assert lines[0] == 'interrupted: the files printed above are whole'
+    assert lines[0] == 'interrupted: the files printed above are whole, and --resume goes on behind them'
     assert lines[1:] == (
         [] if moment == 'loading' else ['1 of 4 pictures have no result:', 'in/gone.png: no such file']
     )

@@ -13,7 +13,6 @@ from samples.tiny_training import ROOT, SIZES
 
 from swin_mm.commands import predict as predict_command
 from swin_mm.inference import Detector
-from swin_mm.inference.images import PictureReader
 from swin_mm.inference.sources import find_images
 
 # mmdet 3.3.0, demo/image_demo.py; the wheel does not hold it.
@@ -207,16 +206,6 @@ def test_the_model_is_told_from_the_words_around_it(demo, words, model, weights)
     args = demo.parse_args(words)
     assert (args.model, args.weights) == (model, weights)
     assert [*args.inputs, model] == words[: words.index(model) + 1]
-
-
-def test_palette_with_too_few_colours_is_refused(demo, tiny):
-    from types import SimpleNamespace
-
-    classes = [str(i) for i in range(30)]
-    detector = SimpleNamespace(classes=classes, dataset_meta={'palette': 'random'}, reader=PictureReader())
-    demo.DetectionWriter(detector, '.')
-    with pytest.raises(ValueError, match='palette must have a colour for each of 30 classes, got voc'):
-        demo.DetectionWriter(detector, '.', palette='voc')
 
 
 def test_demo_picture_is_matplotlibs_sample():

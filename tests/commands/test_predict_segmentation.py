@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from PIL import Image
 from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, ROOT, picture, save_checkpoint
 
 from swin_mm.commands import predict as predict_command
-from swin_mm.inference import Segmentation, Segmentor
-from swin_mm.inference.images import PictureReader
+from swin_mm.inference import Origin, Segmentation, Segmentor
+from swin_mm.inference.outputs import Item, Job, open_outputs
 
 SIZES = [(96, 128), (71, 90), (120, 64)]
 
@@ -90,11 +89,10 @@ def test_class_names_are_written_into_an_image_of_any_memory_layout(demo, checkp
     segmentor = Segmentor(CONFIG, checkpoint)
     image = picture(96, 128)
     (found,) = segmentor(image)
-    writer = demo.SegmentationWriter(segmentor, '.', with_labels=True, save=False)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)  # as after a conversion by index
-    for name, pixels in (('rows', image), ('planes', planes)):
-        list(writer.write(name, pixels, found))
-    np.testing.assert_array_equal(read('vis/rows.jpg'), read('vis/planes.jpg'))
+    drawn = [found.plot(pixels, with_labels=True) for pixels in (image, planes)]
+    np.testing.assert_array_equal(*drawn)
+    assert not np.array_equal(drawn[0], found.plot(image))
 
 
 def test_prints_what_it_would_write_and_leaves_out_what_is_unwanted(demo, checkpoint, here, capsys):
@@ -134,28 +132,13 @@ def test_opacity_out_of_range_is_refused(demo, capsys, value):
     assert f'--opacity must be in (0, 1], got {value}' in capsys.readouterr().err
 
 
-def writer(demo, classes, palette):
-    meta = {'classes': classes, 'palette': palette}
-    segmentor = SimpleNamespace(classes=classes, dataset_meta=meta, reader=PictureReader())
-    return demo.SegmentationWriter(segmentor, '.')
-
-
-def test_colours_are_the_models_own_or_made_up_and_never_too_few(demo):
-    names = ['a', 'b', 'c']
-    assert writer(demo, names, PALETTE).visualizer.dataset_meta == {'classes': names, 'palette': PALETTE}
-    made_up = [writer(demo, names, 'random').visualizer.dataset_meta['palette'] for _ in range(2)]
-    assert made_up[0] == made_up[1]
-    assert len({tuple(colour) for colour in made_up[0]}) == 3
-    with pytest.raises(ValueError, match='palette must have a colour for each class, got 2 for 3 classes'):
-        writer(demo, names, PALETTE[:2])
-
-
 @pytest.mark.parametrize('count', [256, 257])
-def test_index_maps_hold_any_number_of_classes(demo, tmp_path, count):
+def test_index_maps_hold_any_number_of_classes(tmp_path, count):
     names = [str(i) for i in range(count)]
     labels = np.array([[0, 1], [count - 1, 0]])
-    found = Segmentation(labels, {'0': 0.5, '1': 0.25, str(count - 1): 0.25}, None)
-    png, text = writer(demo, names, 'random').save_prediction(tmp_path / 'a.b', found)
+    found = Segmentation(labels, {'0': 0.5, '1': 0.25, str(count - 1): 0.25}, None, Origin(classes=names))
+    (output,) = open_outputs(['json'], Job(tmp_path, names))
+    png, text = output.write(Item(1, 'a.b', 'a.b.png', picture(2, 2), found))
     assert (png.name, text.name) == ('a.b.png', 'a.b.json')
     np.testing.assert_array_equal(read(png), labels)
     assert json.loads(text.read_text())['labels'][str(count - 1)] == count - 1

@@ -12,7 +12,7 @@ from samples.stock_detectors import STOCK, save_random_weights, write_config
 
 from swin_mm.commands import predict
 from swin_mm.inference import Detector
-from swin_mm.inference.drawing import DetectionWriter
+from swin_mm.inference.outputs import Item, Job, Writer, open_outputs
 
 PANOPTIC = ['mask2former_panoptic', 'maskformer', 'panoptic_fpn']
 BOXES_ONLY = ['retinanet', 'rtmdet']
@@ -73,13 +73,17 @@ def as_mmdet_writes_it(folder, detector, sample):
         return det_inferencer.DetInferencer.pred2dict(inferencer, sample, str(folder))
 
 
+def write(folder, one, found):
+    """The drawn image and the predictions of a stock detector, written as x.*."""
+    writer = Writer(open_outputs(['vis', 'json'], Job(folder, one.detector.classes)))
+    return writer.write(Item(1, 'x', 'x.png', one.image, found))
+
+
 @pytest.mark.parametrize('name', STOCK)
 def test_predictions_are_written_as_mmdet_writes_them(stock, name, tmp_path):
     detector, found = stock(name).detector, stock(name).found
-    (tmp_path / 'preds').mkdir()
     expected = as_mmdet_writes_it(tmp_path / 'mmdet', detector, found.sample)
-    writer = DetectionWriter(detector, tmp_path)
-    files = {path.name: path for path in writer.write('x', stock(name).image, found)}
+    files = {path.name: path for path in write(tmp_path, stock(name), found)}
     with Image.open(files['x.jpg']) as drawn:
         assert drawn.size == SHAPE[::-1]
     written = json.loads(files['x.json'].read_text())
@@ -119,12 +123,11 @@ def test_segments_cover_what_the_panoptic_map_says(stock, name):
 def test_a_panoptic_map_of_nothing_is_written_and_drawn(stock, tmp_path):
     cfg = stock('maskformer').cfg.copy()
     cfg.model.test_cfg.object_mask_thr = 1.1
-    (tmp_path / 'preds').mkdir()
     detector = Detector(cfg, stock('maskformer').checkpoint, 'cpu')
     (found,) = detector(stock('maskformer').image)
     assert (found.panoptic.segments == -1).all()
     assert found.panoptic.names == []
-    files = list(DetectionWriter(detector, tmp_path).write('x', stock('maskformer').image, found))
+    files = write(tmp_path, stock('maskformer'), found)
     assert not np.asarray(Image.open(files[1])).any()
     assert json.loads(files[2].read_text())['segments_info'] == []
     assert files[0].name == 'x.jpg'
