@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from samples.tiny_training import ROOT, SIZES
 
 from swin_mm.commands import predict as predict_command
+from swin_mm.commands.progress import Progress
 from swin_mm.inference import Detector
 from swin_mm.inference.sources import find_images
 
@@ -177,6 +178,8 @@ def test_what_cannot_work_is_one_line_and_status_1(demo, tiny, here, capsys, arg
         (['a.py', 'weights.pth'], 'INPUTS must come before MODEL'),
         (['a.jpg', 'a.py', 'w.pth', '--weights', 'v.pth'], 'at most one CHECKPOINT must be given, got v.pth, w.pth'),
         (['a.jpg', 'a.py', 'w.pth', '--batch-size', '0'], '--batch-size must be at least 1, got 0'),
+        (['a.jpg', 'a.py', 'w.pth', '--workers', '-1'], '--workers must be at least 0, got -1'),
+        (['a.jpg', 'a.py', 'w.pth', '--save', 'jpg'], "invalid choice: 'jpg'"),
         (['a.jpg', 'a.py', 'w.pth', 'b.jpg'], 'at most one CHECKPOINT must be given, got w.pth, b.jpg'),
     ],
 )
@@ -206,6 +209,30 @@ def test_the_model_is_told_from_the_words_around_it(demo, words, model, weights)
     args = demo.parse_args(words)
     assert (args.model, args.weights) == (model, weights)
     assert [*args.inputs, model] == words[: words.index(model) + 1]
+
+
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_workers_change_nothing(demo, tiny, here, capsys, workers):
+    shutil.copytree(tiny.data / 'images', here / 'in')
+    (here / 'in/1.jpg').write_bytes(b'')
+    words = ['in', str(tiny.config), str(tiny.checkpoint), '--workers', workers]
+    assert demo.main(words) == 1
+    output = capsys.readouterr()
+    printed = [f'outputs/{name}' for i in (0, 2, 3) for name in (f'vis/{i}.jpg', f'preds/{i}.json')]
+    assert output.out.split() == printed
+    assert 'swin-mm predict: in/1.jpg: the file is empty (0 bytes)' in output.err.splitlines()
+
+
+def test_a_terminal_sees_a_bar_with_the_rate_and_others_do_not(monkeypatch, capsys):
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, 'isatty', lambda terminal=terminal: terminal)
+        with Progress(total=5, done=2) as progress:
+            progress.say('outputs/vis/1.jpg')
+            progress.step()
+        output = capsys.readouterr()
+        assert output.out == 'outputs/vis/1.jpg\n'
+        assert ('3/5' in output.err and 'image/s' in output.err) is terminal
+        assert bool(output.err) is terminal
 
 
 def test_demo_picture_is_matplotlibs_sample():

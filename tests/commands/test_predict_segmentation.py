@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from pycocotools import mask as coco
 from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, ROOT, picture, save_checkpoint
 
 from swin_mm.commands import predict as predict_command
@@ -122,6 +123,27 @@ def test_flags_of_the_other_task_are_refused_by_name(demo, here, capsys, flags, 
     complaint = f'swin-mm predict: {flags[0]} is for {only} only, but {config} is for {task}'
     assert capsys.readouterr().err.splitlines()[-1] == complaint
     assert not (here / 'outputs').exists()
+
+
+@pytest.mark.parametrize('name', ['yolo', 'labelme', 'crops'])
+def test_formats_of_objects_are_refused_by_name_before_the_model_is_loaded(demo, here, capsys, name):
+    assert demo.main(['in/0.png', str(CONFIG), 'gone.pth', '--save', 'vis', name]) == 1
+    complaint = f'swin-mm predict: --save {name} is for detection only, but {CONFIG} is for segmentation'
+    assert capsys.readouterr().err.splitlines()[-1] == complaint
+    assert not (here / 'outputs').exists()
+
+
+def test_writes_only_the_formats_that_it_is_asked_for(demo, checkpoint, here, capsys):
+    assert demo.main(['in/0.png', str(CONFIG), str(checkpoint), '--save', 'masks', 'csv', 'coco']) == 0
+    written = ['outputs/masks/0.png', 'outputs/coco/predictions.json', 'outputs/coco/images.json']
+    written.append('outputs/predictions.csv')
+    assert capsys.readouterr().out.split() == written
+    files = {str(path.relative_to(here)) for path in (here / 'outputs').rglob('*') if path.is_file()}
+    assert files == {*written, 'outputs/journal.jsonl'}
+    np.testing.assert_array_equal(read(written[0]), Segmentor(CONFIG, checkpoint)('in/0.png')[0].labels)
+    for record in json.loads((here / written[1]).read_text()):
+        mask = coco.decode(record['segmentation']).astype(bool)
+        np.testing.assert_array_equal(mask, read(written[0]) == record['category_id'] - 1)
 
 
 @pytest.mark.parametrize('value', ['0', '-0.5', '1.01', 'nan'])
