@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from swin_mm.datasets.own.coco import has_mask
 from swin_mm.datasets.own.convert import convert
 from swin_mm.errors import PreflightError
 from swin_mm.inference import Detections, Origin, Panoptic, Segmentation
-from swin_mm.inference.outputs import FORMATS, Item, Job, Journal, Writer, open_outputs
+from swin_mm.inference.outputs import FORMATS, Item, Job, Journal, Output, Source, Writer, open_outputs
 
 CLASSES = ['cat', 'do/g', '鳥']
 HEIGHT, WIDTH = 60, 80
@@ -241,6 +242,32 @@ def test_what_cannot_be_written_leaves_the_files_of_all_images_as_they_were(tmp_
     assert text.count('1.png' if name == 'csv' else '"image_id": 1,') == 3
     assert text.count('2.png' if name == 'csv' else '"image_id": 2,') == 0
     assert text.count('3.png' if name == 'csv' else '"image_id": 3,') == 3
+
+
+class Waiting(Output):
+    """Writes an image only once the model has the next one."""
+
+    place = ''
+
+    def write(self, item):
+        assert NEXT[item.number].wait(10)
+        yield self.folder / item.name
+
+
+NEXT = [threading.Event() for _ in range(5)]
+
+
+def test_the_model_has_the_next_image_while_one_is_written(tmp_path, pixels):
+    class Model:
+        def stream(self, images, batch_size, workers):
+            for number, _ in enumerate(images):
+                NEXT[number].set()
+                yield pixels, detections()
+            NEXT[-1].set()
+
+    sources = [Source(number, str(number), '', pixels) for number in range(1, 5)]
+    written = list(Writer([Waiting(Job(tmp_path, CLASSES))]).stream(Model(), sources, workers=2))
+    assert [(one.files, one.reason) for one in written] == [([tmp_path / str(number)], '') for number in range(1, 5)]
 
 
 def test_every_format_says_what_it_is():
