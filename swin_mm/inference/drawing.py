@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,10 +25,15 @@ def check_display() -> None:
 
 
 def show(name: str, image: np.ndarray) -> None:
-    """Shows ``image``, in RGB, in a window, until a key is pressed."""
+    """Shows ``image``, in RGB, in the window of all images, until a key is pressed."""
+    _window().show(image, win_name=name, wait_time=0)
+
+
+@functools.cache
+def _window() -> Any:
     from mmengine.visualization import Visualizer
 
-    Visualizer().show(image, win_name=name, wait_time=0)
+    return Visualizer()
 
 
 def class_colours(palette: Palette, number: int) -> np.ndarray:

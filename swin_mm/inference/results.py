@@ -197,7 +197,7 @@ class Segmentation:
 
         ``image`` and ``palette`` are as for `Detections.plot`.
         """
-        number = max(len(self.origin.classes), int(self.labels.max()) + 1)
+        number = max(len(self.origin.classes), int(self.labels.max()) + 1, 1)
         colours = class_colours(self.origin.palette if palette is None else palette, number)
         texts = [name if with_labels else '' for name in self.origin.classes] or [''] * number
         return draw_regions(self.origin.rgb(image), self.labels, texts, colours, opacity)

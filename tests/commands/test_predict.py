@@ -211,6 +211,22 @@ def test_the_model_is_told_from_the_words_around_it(demo, words, model, weights)
     assert [*args.inputs, model] == words[: words.index(model) + 1]
 
 
+def test_shows_what_it_would_draw_in_one_window(demo, tiny, here, monkeypatch):
+    from mmengine.visualization import Visualizer
+
+    shown = []
+    monkeypatch.setattr('matplotlib.pyplot.get_backend', lambda: 'TkAgg')
+    monkeypatch.setattr(Visualizer, 'show', lambda self, image, **options: shown.append((self, image, options)))
+    images = [tiny.data / f'images/{i}.jpg' for i in (0, 1)]
+    words = [str(tiny.config), str(tiny.checkpoint), '--pred-score-thr', '0.1', '--no-save-vis', '--no-save-pred']
+    assert demo.main([*map(str, images), *words, '--show']) == 0
+    for (_, image, options), found in zip(shown, Detector(tiny.config, tiny.checkpoint)(images), strict=True):
+        np.testing.assert_array_equal(image, found.plot(score=0.1))
+        assert options == dict(win_name=found.origin.path, wait_time=0)
+    assert shown[0][0] is shown[1][0]
+    assert not (here / 'outputs').exists()
+
+
 @pytest.mark.parametrize('workers', ['0', '2'])
 def test_workers_change_nothing(demo, tiny, here, capsys, workers):
     shutil.copytree(tiny.data / 'images', here / 'in')

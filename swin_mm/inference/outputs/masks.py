@@ -36,7 +36,9 @@ def object_numbers(found: Detections) -> np.ndarray:
     if found.masks is None and found.panoptic is not None:
         return found.panoptic.segments + 1
     if found.masks is None:
-        raise PreflightError('--save masks needs a model that finds masks, and this one finds boxes alone: leave it out')
+        raise PreflightError(
+            '--save masks needs a model that finds masks, and this one finds boxes alone: leave it out'
+        )
     numbers = np.zeros(found.masks.shape[1:], np.int64)
     for i in reversed(range(len(found))):
         numbers[found.masks[i]] = i + 1

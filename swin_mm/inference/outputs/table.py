@@ -31,7 +31,9 @@ class Table(Output):
         """Adds the rows of an image, none if nothing was found."""
         found = item.found
         if isinstance(found, Segmentation):
-            rows: list[Sequence[Any]] = [[item.source, c.name, c.label, f'{c.share:.6f}', int(c.mask.sum())] for c in found]
+            rows: list[Sequence[Any]] = [
+                [item.source, c.name, c.label, f'{c.share:.6f}', int(c.mask.sum())] for c in found
+            ]
             header: Sequence[str] = CLASS
         else:
             rows = [
