@@ -1,7 +1,9 @@
 """What people do with results: count, loop, filter, convert, draw."""
 
+import gc
 import io
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -202,7 +204,18 @@ def test_a_result_without_a_file_needs_the_image(found):
     assert found._repr_png_() is None
 
 
-def test_a_result_remembers_its_file_and_holds_no_pixels(tiny):
+def test_a_result_lets_go_of_its_pixels(tiny):
+    detector = Detector(tiny.config, tiny.checkpoint, 'cpu')
+    pixels = detector.read(tiny.data / 'images/0.jpg')
+    held = weakref.ref(pixels)
+    (found,) = detector(pixels)
+    del pixels
+    gc.collect()
+    assert len(found) == 5
+    assert held() is None
+
+
+def test_a_result_remembers_its_file(tiny):
     detector = Detector(tiny.config, tiny.checkpoint, 'cpu')
     path = tiny.data / 'images/0.jpg'
     (found,), (of_array,) = detector(path), detector(detector.read(path))
