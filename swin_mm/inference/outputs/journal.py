@@ -80,8 +80,8 @@ class Journal:
         for key in sorted(then.keys() | now.keys()):
             if then.get(key) != now.get(key):
                 raise PreflightError(
-                    f'--resume needs the command of the run that stopped: {key} was {then.get(key)} in {self.path}, and '
-                    f'is {now.get(key)}: {_ADVICE}'
+                    f'--resume needs the command of the run that stopped: {key} was {then.get(key)} in {self.path}, '
+                    f'and is {now.get(key)}: {_ADVICE}'
                 )
 
     def _check_lengths(self) -> None:

@@ -49,9 +49,8 @@ class Yolo(Output):
 class LabelMe(Output):
     """``labelme/NAME.json`` with the objects that score enough, and the image beside it, copied.
 
-    A mask becomes a polygon a piece, which share a ``group_id``; a box becomes a rectangle; an object with an empty mask
-    is left out, as by `Yolo`. ``swin-mm init --data
-    OUT_DIR/labelme`` reads the folder back.
+    A mask becomes a polygon a piece, which share a ``group_id``; a box becomes a rectangle; an object with an empty
+    mask is left out, as by `Yolo`. ``swin-mm init --data OUT_DIR/labelme`` reads the folder back.
     """
 
     place = 'labelme'

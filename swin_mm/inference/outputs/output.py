@@ -54,7 +54,7 @@ class GrowingFile:
     def __init__(self, path: Path, start: str = '', between: str = '', end: str = '', length: int | None = None):
         self.path, self.between, self.end = path, between, end
         self._start = len(start.encode())
-        self._file = open(path, 'wb' if length is None else 'r+b', buffering=0)
+        self._file = open(path, 'wb' if length is None else 'r+b', buffering=0)  # noqa: SIM115  `close` closes it
         self.length = 0
         if length is None:
             self._write(start)
