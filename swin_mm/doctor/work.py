@@ -64,6 +64,7 @@ def backbone() -> str:
     import torch
 
     from swin_mm import SwinTransformer
+    from swin_mm.kernels import choosing
 
     torch.manual_seed(0)
     net = SwinTransformer('tiny', drop_path_rate=0.0).eval()
@@ -89,6 +90,7 @@ def backbone() -> str:
             raise WrongError(f'{device}: maps are {error:.0e} off', "backbone=dict(kernel='reference')")
         results.append(f'{device} {seconds * 1e3:.0f} ms, error {error:.0e}')
         net.eval()
+    results += choosing.lines()  # what `auto` took on a GPU
     return f'Swin-T, 224x320: {"; ".join(results)}; allowed 0.001; every gradient is there and finite'
 
 

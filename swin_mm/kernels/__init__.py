@@ -19,10 +19,11 @@ from torch import Tensor
 
 from . import cpu, cpu_block, lean_linear, padding, reference, sdpa
 from .block import BlockLayers, MergingLayers
+from .choosing import Map, choose
 from .tracing import is_traced
 from .triton import launch as triton
 
-__all__ = ['KERNELS', 'BlockLayers', 'MergingLayers', 'fast_block', 'fast_merging', 'fastest']
+__all__ = ['KERNELS', 'BlockLayers', 'Map', 'MergingLayers', 'fast_block', 'fast_merging', 'fastest']
 
 KERNELS = {
     'reference': reference.window_attention,
@@ -33,15 +34,19 @@ KERNELS = {
 }
 
 
-def fastest(qkv: Tensor, dropout: float) -> str:
+def fastest(given: Map, dropout: float) -> str:
     """Names the kernel that ``kernel='auto'`` takes, and logs it once.
 
-    'triton' has never run on a GPU, so it is taken by name only.
+    On a CUDA device 'sdpa' and 'triton' are checked and timed when they are first needed: see `choosing`.
     """
     if is_traced():
         # An exporter rewrites fused attention, and the strides of its result with it, on which later views rest.
         return 'sdpa' if torch.compiler.is_dynamo_compiling() else 'reference'
-    kernel = 'cpu' if qkv.device.type == 'cpu' and not dropout else 'sdpa'
+    device = given.qkv.device.type
+    if device == 'cuda' and not dropout:
+        names = ['sdpa', 'triton'] if triton.refusal(given.qkv) is None else ['sdpa']
+        return choose({name: KERNELS[name] for name in names}, given)
+    kernel = 'cpu' if device == 'cpu' and not dropout else 'sdpa'
     _log_choice(kernel)
     return kernel
 

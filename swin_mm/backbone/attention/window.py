@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ...checkpoints.convert import relative_position_index
-from ...kernels import KERNELS, fastest
+from ...kernels import KERNELS, Map, fastest
 from ...kernels.block import Windows
 from .self_attention import SelfAttention
 
@@ -26,10 +26,9 @@ class WindowAttention(SelfAttention):
 
     def attend(self, qkv: Tensor) -> Tensor:
         qkv, pad = self.split_heads(qkv)
-        dropout = self.dropout
-        kernel = KERNELS[fastest(qkv, dropout) if self.kernel == 'auto' else self.kernel]
-        shift = self.shift_on((qkv.shape[1], qkv.shape[2]))
-        return kernel(qkv, self.bias(), pad, self.window, shift, self.scale, dropout)
+        given = Map(qkv, self.bias(), pad, self.window, self.shift_on((qkv.shape[1], qkv.shape[2])), self.scale)
+        kernel = KERNELS[fastest(given, self.dropout) if self.kernel == 'auto' else self.kernel]
+        return kernel(*given, self.dropout)
 
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor | None]:
         """What a kernel is given: ``qkv`` ``(B, H, W, 3, heads, head_dim)``, and ``pad`` or None."""
