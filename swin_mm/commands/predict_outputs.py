@@ -4,17 +4,19 @@ import argparse
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from ..errors import PreflightError
 from ..inference import Detector, Segmentor
 from ..inference.drawing import OPACITY, SCORE, show
-from ..inference.outputs import FORMATS, Job, Journal, Source, Writer, as_json, open_outputs
-from ..inference.sources import UniqueNames
+from ..inference.outputs import FORMATS, Job, Journal, Writer, as_json, open_outputs
+from ..inference.sources import Source, Sources
+from ..inference.video import ClipWriter
 from .progress import Progress
 
 Model = Detector | Segmentor
@@ -39,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--print-result', action='store_true', help='print the predictions')
 
 
-def open_journal(args: argparse.Namespace, cfg: Config, paths: Sequence[Path]) -> Journal | None:
+def open_journal(args: argparse.Namespace, cfg: Config) -> Journal | None:
     """Makes the folders of the formats, and gives the journal of the run, None if it writes nothing.
 
     Raises OSError for a folder that cannot be written to, PreflightError if ``--resume`` is given with another run's.
@@ -49,10 +51,7 @@ def open_journal(args: argparse.Namespace, cfg: Config, paths: Sequence[Path]) -
         _make_folder(Path(args.out_dir, FORMATS[name].place))
     if not formats:
         return None
-    journal = Journal(Path(args.out_dir), _command(args, cfg), args.resume)
-    for number, path in enumerate(paths, 1):
-        journal.is_done(number, str(path))
-    return journal
+    return Journal(Path(args.out_dir), _command(args, cfg), args.resume, args.shard)
 
 
 def _formats(args: argparse.Namespace) -> list[str]:
@@ -63,7 +62,7 @@ def _formats(args: argparse.Namespace) -> list[str]:
 def _command(args: argparse.Namespace, cfg: Config) -> dict[str, Any]:
     """What the results hang on: with any of it changed, a run does not go on."""
     weights = Path(args.weights)
-    same = ('pred_score_thr', 'palette', 'opacity', 'with_labels', 'max_pixels')
+    same = ('pred_score_thr', 'palette', 'opacity', 'with_labels', 'max_pixels', 'precision')
     return {
         'the config': _digest(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode()),
         'the checkpoint': _digest(weights.read_bytes()) if weights.is_file() else args.weights,
@@ -91,8 +90,11 @@ def open_writer(args: argparse.Namespace, model: Model, journal: Journal | None)
     if journal is not None:
         journal.open()  # first: a run that is killed here has nothing to go on from
     lengths = {} if journal is None else journal.lengths
-    job = Job(Path(args.out_dir), model.classes, model.reader, drawing.get('score', SCORE), drawing, lengths)
-    return Writer(open_outputs(_formats(args), job), journal)
+    formats, score = _formats(args), drawing.get('score', SCORE)
+    job = Job(Path(args.out_dir), model.classes, model.reader, score, drawing, lengths)
+    draw = (lambda pixels, found: found.plot(pixels, **drawing)) if 'vis' in formats else None
+    clips = ClipWriter(Path(args.out_dir, FORMATS['vis'].place), draw, score)
+    return Writer(open_outputs(formats, job), journal, clips)
 
 
 def flag_of(name: str) -> str:
@@ -100,29 +102,34 @@ def flag_of(name: str) -> str:
     return '--' + name.replace('_', '-')
 
 
-def _sources(paths: Sequence[Path], journal: Journal | None) -> Iterator[Source]:
-    """The images that are to be written; names are those of the whole run."""
-    names = UniqueNames()
-    for number, path in enumerate(paths, 1):
-        name = names.name(path)
-        if journal is None or not journal.is_done(number, str(path)):
-            yield Source(number, name, str(path), path)
+def _unwritten(sources: Sources, journal: Journal | None) -> Iterator[Source]:
+    """The images that are to be written; raises PreflightError for a video where a run is to go on."""
+    for source in sources:
+        if journal and source.clip is not None:
+            raise PreflightError(f'--resume goes on with images, and {source.clip} is a video: leave --resume out')
+        if journal is None or not journal.is_done(source.number, str(source)):
+            yield source
 
 
-def write(args: argparse.Namespace, paths: Sequence[Path], model: Model, writer: Writer) -> Iterator[str]:
+def write(args: argparse.Namespace, sources: Sources, model: Model, writer: Writer) -> Iterator[str]:
     """Writes and prints the files of each image; yields the reason for each that has no result."""
-    stream = writer.stream(model, _sources(paths, writer.journal), args.batch_size, args.workers)
-    with closing(writer), closing(stream), Progress(len(paths), len(writer.journal or ())) as progress:
-        for written in stream:
-            if written.reason:
-                yield written.reason
-            elif args.print_result:
-                progress.say(json.dumps(as_json(written.found)))
-            if args.show and not written.reason:
-                show(written.source, written.found.plot(written.pixels, **drawing_options(args, model)))
-            for file in written.files:
-                progress.say(shown(str(file)))
-            progress.step()
+    stream = writer.stream(model, _unwritten(sources, writer.journal), args.batch_size, args.workers)
+    drawing = drawing_options(args, model)
+    try:
+        with closing(stream), Progress(sources.count, len(writer.journal or ())) as progress:
+            for written in stream:
+                if written.reason:
+                    yield written.reason
+                elif args.print_result:
+                    progress.say(json.dumps(as_json(written.found)))
+                if args.show and not written.reason and not written.is_frame:
+                    show(written.source, written.found.plot(written.pixels, **drawing))
+                for file in written.files:
+                    progress.say(shown(str(file)))
+                progress.step()
+    finally:
+        for file in writer.close():
+            print(shown(str(file)))
     for growing in writer.growing:
         print(shown(str(growing.path)))
 

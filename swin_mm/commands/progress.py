@@ -1,21 +1,22 @@
 """Says on a terminal how far a command is."""
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 
 
 class Progress:
     """A bar with rate and time left on stderr where that is a terminal, nothing elsewhere.
 
-    ``total`` steps, of which ``done`` were made by an earlier run.
+    ``count`` gives the number of steps, None if it is not known; ``done`` were made by an earlier run.
     """
 
-    def __init__(self, total: int, done: int = 0):
+    def __init__(self, count: Callable[[], int | None], done: int = 0):
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm  # a dependency of mmdet
 
-            self._bar = tqdm(total=total, initial=done, unit='image', dynamic_ncols=True)
+            self._bar = tqdm(total=count(), initial=done, unit='image', dynamic_ncols=True)
 
     def step(self) -> None:
         """Counts a step."""

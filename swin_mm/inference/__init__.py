@@ -12,7 +12,8 @@ found.labels, found.shares
 
 from ..checkpoints.files import read as load_checkpoint
 from .origin import Origin
-from .predictors import Detector, NamedImage, Segmentor
+from .predictors import Detector, Segmentor
+from .prepared import NamedImage
 from .results import Detections, FoundClass, FoundObject, Panoptic, Segmentation
 
 __all__ = [

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
 
+from ..checkpoints.downloads import address, is_url
 from ..errors import one_line
+from .urls import received
 
 # A header of a few bytes can ask for gigabytes.
 MAX_PIXELS = 64_000_000
@@ -29,7 +32,7 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Gives the image of a file; raises ValueError or OSError with the path and the reason."""
+        """Gives the image of a file or URL; raises ValueError or OSError with the path and the reason."""
 
     def check(self, image: np.ndarray, name: str) -> np.ndarray:
         """Gives an array as `read` gives a file; raises ValueError with ``name`` if it is no such image."""
@@ -78,7 +81,7 @@ class BandReader:
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Gives (height, width, bands), uint8 or float32 in [0, 255]."""
         with open_image(path) as file:
-            return self.loader.read(file, path, max_pixels)
+            return self.loader.read(file, image_name(path), max_pixels)
 
 
 def check_max_pixels(max_pixels: int) -> int:
@@ -89,29 +92,36 @@ def check_max_pixels(max_pixels: int) -> int:
 
 
 def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads the image of a file, upright by its EXIF tag, as in training: ``mmcv.imfrombytes(data, **reader)``.
+    """Reads the image of a file or URL, upright by its EXIF tag, as in training: ``mmcv.imfrombytes(data, **reader)``.
 
     Of several frames or pages it is the first; 16 bits become 8, alpha is dropped. The header is looked at before
     anything is decoded. Raises ValueError or OSError with the path and the reason.
     """
-    path = Path(path)
+    name = image_name(path)
     with open_image(path) as file:
-        kind, pixel_data = _check_header(file, path, max_pixels)
+        kind, pixel_data = _check_header(file, name, max_pixels)
         file.seek(0)
         data = file.read()
     # OpenCV 4 paints what is missing gray.
     if kind.startswith('JPEG ') and data.find(END_OF_JPEG, pixel_data) < 0:
-        raise ValueError(f'{path}: the file is cut short: {kind} without its end')
-    return _decode(data, path, kind, reader)
+        raise ValueError(f'{name}: the file is cut short: {kind} without its end')
+    return _decode(data, name, kind, reader)
+
+
+def image_name(path: str | os.PathLike) -> str:
+    """The name of an image in messages: its path, or its URL without query and password, which may be secret."""
+    return address(os.fspath(path)) if is_url(path) else str(Path(path))
 
 
 @contextmanager
 def open_image(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Opens a file to be read; an OSError, then or later, has the path and the reason."""
+    """Opens a file or URL to be read; an OSError, then or later, has the path and the reason."""
+    if is_url(path):
+        yield BytesIO(received(os.fspath(path)))
+        return
     path = Path(path)
     try:
-        if not path.is_file():
-            raise _not_a_file(path)
+        check_file(path)
         with open(path, 'rb') as file:
             yield file
     except OSError as error:
@@ -130,15 +140,18 @@ def check_array(image: np.ndarray, name: str) -> np.ndarray:
     return image
 
 
-def _not_a_file(path: Path) -> OSError:
+def check_file(path: Path) -> None:
+    """Raises OSError with the path and the reason if it is not a file."""
+    if path.is_file():
+        return
     if path.is_symlink() and not path.exists():
-        return FileNotFoundError(f'{path}: a link to a file that is not there, {os.readlink(path)}')
+        raise FileNotFoundError(f'{path}: a link to a file that is not there, {os.readlink(path)}')
     if path.is_dir():
-        return IsADirectoryError(f'{path}: a folder, not an image')
-    return OSError(f'{path}: not a regular file') if path.exists() else FileNotFoundError(f'{path}: no such file')
+        raise IsADirectoryError(f'{path}: a folder, not an image')
+    raise OSError(f'{path}: not a regular file') if path.exists() else FileNotFoundError(f'{path}: no such file')
 
 
-def _check_header(file: BinaryIO, path: Path, max_pixels: int) -> tuple[str, int]:
+def _check_header(file: BinaryIO, path: str, max_pixels: int) -> tuple[str, int]:
     """Says in words what the header of ``file`` announces, and where Pillow stopped reading it."""
     if not file.read(1):
         raise ValueError(f'{path}: the file is empty (0 bytes)')
@@ -162,7 +175,7 @@ def _check_header(file: BinaryIO, path: Path, max_pixels: int) -> tuple[str, int
     return f'{header.format} of {width}x{height} pixels, mode {header.mode}', file.tell()
 
 
-def _decode(data: bytes, path: Path, kind: str, reader: dict[str, Any]) -> np.ndarray:
+def _decode(data: bytes, path: str, kind: str, reader: dict[str, Any]) -> np.ndarray:
     import mmcv
 
     reason = 'it is damaged, cut short, or of a kind that it does not know, such as pixels of 32 bits'

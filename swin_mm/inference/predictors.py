@@ -9,7 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,35 +17,17 @@ from mmengine.config import Config
 
 from .adapter import detections
 from .failures import cause, named
-from .images import MAX_PIXELS, check_max_pixels
+from .images import MAX_PIXELS, check_max_pixels, image_name
 from .loading import image_reader, input_pipeline, load_model, pick_device
 from .naming import named_model
 from .origin import Origin
 from .overlap import map_ahead
+from .prepared import Image, NamedImage, Prepared
 from .results import Detections, Segmentation
 
 Result = TypeVar('Result')
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 SORTED = 4  # batches of images that are put together by their shapes
-
-
-class NamedImage(NamedTuple):
-    """Decoded ``pixels``, an array as for a call of `Predictor`, and the ``name`` that errors give them."""
-
-    name: str
-    pixels: np.ndarray
-
-
-Image = str | os.PathLike | np.ndarray | NamedImage
-
-
-class Prepared(NamedTuple):
-    """An image on its way to the model: ``packed`` is what the test pipeline made of ``pixels``; ``path`` its file."""
-
-    name: str
-    pixels: np.ndarray
-    packed: dict[str, Any]
-    path: str | None = None
 
 
 class Predictor(ABC, Generic[Result]):
@@ -191,7 +173,7 @@ class Predictor(ABC, Generic[Result]):
         if isinstance(image, np.ndarray):
             return name, self.reader.check(image, name)
         if isinstance(image, str | os.PathLike):
-            return os.fspath(image), self.read(image)
+            return image_name(image), self.read(image)
         raise TypeError(f'{name} must be an array, a NamedImage or a path, got {type(image).__name__}')
 
     def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:

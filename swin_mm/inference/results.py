@@ -56,7 +56,9 @@ class Detections:
     ``boxes`` (N, 4) as (x1, y1, x2, y2) in pixels of the image. ``scores`` (N,): probabilities. ``labels`` (N,):
     indices of the detector's classes. ``names``: their names. ``masks`` (N, height, width): booleans, None for a model
     that finds boxes only. ``panoptic``: the segments of the whole image, None for a model that finds objects only; one
-    that gives nothing else has N=0. ``sample``: mmdet's own result, with all objects also after `filter`.
+    that gives nothing else has N=0.
+    ``sample``: mmdet's own result, with all objects also after `filter`. ``tracks`` (N,): the numbers that objects keep
+    over a video, from 1, and 0 for an object without one; None outside a video.
     """
 
     boxes: np.ndarray
@@ -67,6 +69,7 @@ class Detections:
     panoptic: Panoptic | None
     sample: Any
     origin: Origin = field(default_factory=Origin)
+    tracks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -91,6 +94,7 @@ class Detections:
             labels=self.labels[kept],
             names=[name for name, keep in zip(self.names, kept, strict=True) if keep],
             masks=None if self.masks is None else self.masks[kept],
+            tracks=None if self.tracks is None else self.tracks[kept],
         )
 
     def to_supervision(self) -> Any:
@@ -131,6 +135,8 @@ class Detections:
         if (panoptic := self.panoptic) is not None and len(panoptic.labels):
             drawn = draw_regions(drawn, panoptic.segments, panoptic.names, colours[panoptic.labels])
         texts = [f'{name}: {100 * value:.1f}' for name, value in zip(shown.names, shown.scores, strict=True)]
+        if shown.tracks is not None:
+            texts = [f'#{track} {text}' if track else text for track, text in zip(shown.tracks, texts, strict=True)]
         return draw_objects(drawn, shown.boxes, shown.masks, texts, colours[shown.labels])
 
     def _repr_png_(self) -> bytes | None:

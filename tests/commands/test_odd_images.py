@@ -69,6 +69,7 @@ def test_a_folder_of_odd_pictures_gives_a_result_or_a_reason_for_each(demo, word
         for name in ('10000x8', '8x3000'):
             good.remove(Path(f'in/sizes/{name}.png'))
             refused[Path(f'in/sizes/{name}.png')] = f'the test pipeline fails with {name} pixels: '
+    refused.pop(Path('in/folder.jpg'))  # it is entered, whatever its name, and holds nothing
     assert len(good) + len(refused) >= 60
     folders = ['in', 'in/sizes']
     assert demo.main([*folders, *words, '--batch-size', '4', '--no-save-vis']) == 1
@@ -80,7 +81,8 @@ def test_a_folder_of_odd_pictures_gives_a_result_or_a_reason_for_each(demo, word
         assert re.search(reason, line)
 
     order = sorted(Path('in').glob('*.*')) + sorted(Path('in/sizes').iterdir())
-    names = dict(zip(order, map(UniqueNames().name, order), strict=True))
+    wanted = [str(path.relative_to('in').with_suffix('')) for path in order]
+    names = dict(zip(order, map(UniqueNames().unique, wanted), strict=True))
     for path in good:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
@@ -88,7 +90,7 @@ def test_a_folder_of_odd_pictures_gives_a_result_or_a_reason_for_each(demo, word
         content = json.loads(Path(f'outputs/preds/{name}.json').read_text())
         if 'bboxes' not in content or content['bboxes']:
             assert sizes_of_preds(name) == upright.size[::-1], name
-    assert len(list(Path('outputs/preds').glob('*.json'))) == len(good)
+    assert len(list(Path('outputs/preds').rglob('*.json'))) == len(good)
 
 
 def test_the_shared_odd_images_have_results_or_reasons(demo, words, here, capsys, shared):
@@ -158,7 +160,7 @@ def test_ctrl_c_ends_with_what_was_said_so_far(demo, words, three, monkeypatch, 
     lines = complaints(capsys)
     assert lines[0] == 'interrupted: the files printed above are whole, and --resume goes on behind them'
     assert lines[1:] == (
-        [] if moment == 'loading' else ['1 of 4 pictures have no result:', 'in/gone.png: no such file']
+        [] if moment == 'loading' else ['1 of 3 pictures have no result:', 'in/gone.png: no such file']
     )
     assert Path('outputs/preds/0.json').exists() == (moment != 'loading')
 

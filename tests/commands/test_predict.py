@@ -1,7 +1,10 @@
 """demo/swin-mm predict: both forms of its command line, what it writes, and what it says about bad input."""
 
+import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,6 +108,22 @@ def test_takes_folders_patterns_and_several_files(demo, tiny, here, capsys, what
     assert not (here / 'outputs/vis').exists()
 
 
+def test_takes_lists_and_standard_input_and_mirrors_folders(demo, tiny, here, monkeypatch, capsys):
+    shutil.copytree(tiny.data / 'images', here / 'in/a/b')
+    (here / 'in/list.txt').write_text('a/b/1.jpg\na/gone.jpg\n')
+    monkeypatch.setattr(sys, 'stdin', io.StringIO('in/a/b/2.jpg\nin\n'))
+    assert demo.main(['-', 'in/list.txt', str(tiny.config), str(tiny.checkpoint)]) == 1
+    output = capsys.readouterr()
+    names = ['2', 'a/b/0', 'a/b/1', 'a/b/3']
+    assert output.out.split() == [
+        f'outputs/{file}' for name in names for file in (f'vis/{name}.jpg', f'preds/{name}.json')
+    ]
+    assert output.err.splitlines()[-2:] == [
+        'swin-mm predict: 1 of 5 pictures have no result:',
+        'swin-mm predict: in/a/gone.jpg: no such file',
+    ]
+
+
 def test_equal_names_do_not_overwrite_each_other(demo, tiny, here):
     for i, name in enumerate(('a/x.jpg', 'b/x.jpg', 'b/x_2.jpg')):
         (here / name).parent.mkdir(exist_ok=True)
@@ -123,6 +142,32 @@ def test_a_file_under_several_paths_counts_once(demo, tiny, here):
     assert find_images(inputs) == [Path('in/x.jpg')]
     assert demo.main([*inputs, str(tiny.config), str(tiny.checkpoint), '--no-save-vis']) == 0
     assert [path.name for path in (here / 'outputs/preds').iterdir()] == ['x.json']
+
+
+def test_two_processes_take_each_image_once(tiny, here):
+    for folder in ('a', 'b'):
+        shutil.copytree(tiny.data / 'images', here / folder)
+    command = [sys.executable, '-m', 'swin_mm', 'predict', 'a', 'b', str(tiny.config), str(tiny.checkpoint)]
+    flags = ['--no-save-vis', '--device', 'cpu', '--shard']
+    environment = os.environ | {'PYTHONPATH': f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'}
+    running = [
+        subprocess.Popen([*command, *flags, f'{k}/2'], stdout=subprocess.PIPE, text=True, env=environment)
+        for k in (1, 2)
+    ]
+    printed = [process.communicate(timeout=300)[0].split() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert [len(names) for names in printed] == [4, 4]
+    assert sorted(printed[0] + printed[1]) == sorted(
+        f'outputs/preds/{i}{number}.json' for i in range(4) for number in ('', '_2')
+    )
+
+
+@pytest.mark.parametrize('value', ['0/2', '3/2', '2', 'a/b'])
+def test_a_part_that_is_none_is_refused(demo, capsys, value):
+    with pytest.raises(SystemExit) as caught:
+        demo.main(['a.jpg', 'a.py', 'w.pth', '--shard', value])
+    assert caught.value.code == 2
+    assert f'shard must be K/N with 1 <= K <= N, got {value}' in capsys.readouterr().err
 
 
 def test_prints_what_it_would_write(demo, tiny, here, capsys):
@@ -242,7 +287,7 @@ def test_workers_change_nothing(demo, tiny, here, capsys, workers):
 def test_a_terminal_sees_a_bar_with_the_rate_and_others_do_not(monkeypatch, capsys):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stderr, 'isatty', lambda terminal=terminal: terminal)
-        with Progress(total=5, done=2) as progress:
+        with Progress(lambda: 5, done=2) as progress:
             progress.say('outputs/vis/1.jpg')
             progress.step()
         output = capsys.readouterr()

@@ -14,7 +14,8 @@ from swin_mm.datasets.own.coco import has_mask
 from swin_mm.datasets.own.convert import convert
 from swin_mm.errors import PreflightError
 from swin_mm.inference import Detections, Origin, Panoptic, Segmentation
-from swin_mm.inference.outputs import FORMATS, Item, Job, Journal, Output, Source, Writer, open_outputs
+from swin_mm.inference.outputs import FORMATS, Item, Job, Journal, Output, Writer, open_outputs
+from swin_mm.inference.sources import Source
 
 CLASSES = ['cat', 'do/g', '鳥']
 HEIGHT, WIDTH = 60, 80
@@ -265,7 +266,7 @@ def test_the_model_has_the_next_image_while_one_is_written(tmp_path, pixels):
                 yield pixels, detections()
             NEXT[-1].set()
 
-    sources = [Source(number, str(number), '', pixels) for number in range(1, 5)]
+    sources = [Source(str(number), pixels, number=number) for number in range(1, 5)]
     written = list(Writer([Waiting(Job(tmp_path, CLASSES))]).stream(Model(), sources, workers=2))
     assert [(one.files, one.reason) for one in written] == [([tmp_path / str(number)], '') for number in range(1, 5)]
 

@@ -10,7 +10,7 @@ from .output import Item, Job, Output
 from .pictures import Crops, Drawn
 from .predictions import Predictions, as_json
 from .table import Table
-from .writer import Source, Writer, Written
+from .writer import Writer, Written
 
 FORMATS: dict[str, type[Output]] = {
     'vis': Drawn,
@@ -33,11 +33,11 @@ def open_outputs(names: Sequence[str], job: Job) -> list[Output]:
 
 __all__ = [
     'FORMATS',
+    'Drawn',
     'Item',
     'Job',
     'Journal',
     'Output',
-    'Source',
     'Writer',
     'Written',
     'as_json',

@@ -41,7 +41,7 @@ class Yolo(Output):
             else:
                 continue
             lines.append(' '.join([str(one.label), *(f'{value:.6g}' for value in np.ravel(numbers))]))
-        path = self.folder / f'{item.name}.txt'
+        path = self.path(item, '.txt')
         path.write_text(''.join(f'{line}\n' for line in lines))
         yield path
 
@@ -71,15 +71,15 @@ class LabelMe(Output):
             imageHeight=height,
             imageWidth=width,
         )
-        path = self.folder / f'{item.name}.json'
+        path = self.path(item, '.json')
         path.write_text(json.dumps(content))
         yield path
 
     def _copy(self, item: Item) -> Path:
         source = Path(item.source)
         if source.is_file():
-            return Path(shutil.copyfile(source, self.folder / f'{item.name}{source.suffix}'))
-        path = self.folder / f'{item.name}.png'
+            return Path(shutil.copyfile(source, self.path(item, source.suffix)))
+        path = self.path(item, '.png')
         Image.fromarray(np.ascontiguousarray(self.job.reader.to_rgb(item.pixels))).save(path)
         return path
 

@@ -22,7 +22,7 @@ class Masks(Output):
 
     def write(self, item: Item) -> Iterator[Path]:
         """Writes one file; raises PreflightError if the model finds boxes alone."""
-        path = self.folder / f'{item.name}.png'
+        path = self.path(item, '.png')
         if isinstance(item.found, Segmentation):
             write_indices(path, item.found.labels, len(self.job.classes))
         else:

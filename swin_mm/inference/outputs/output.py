@@ -18,7 +18,8 @@ TASKS = ('detection', 'segmentation')
 class Item(NamedTuple):
     """An image with its result: ``number`` counts the inputs from 1, files take ``name``, ``source`` is its path.
 
-    ``pixels`` are as `Predictor.read` gives them. ``source`` is a name if the image is no file.
+    ``pixels`` are as `Predictor.read` gives them. ``source`` is a name if the image is no file. ``is_frame``: it is one
+    of a clip, which has a video in place of drawn images.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Item(NamedTuple):
     source: str
     pixels: np.ndarray
     found: Any
+    is_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ class Output(ABC):
         length = self.job.lengths.get(path.relative_to(self.job.folder).as_posix())
         self.growing.append(GrowingFile(path, start, between, end, length))
         return self.growing[-1]
+
+    def path(self, item: Item, end: str) -> Path:
+        """Gives the file of an image whose name ends in ``end``; makes the folders that the name is below."""
+        path = self.folder / f'{item.name}{end}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     @abstractmethod
     def write(self, item: Item) -> Iterator[Path]:

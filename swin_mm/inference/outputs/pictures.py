@@ -21,8 +21,10 @@ class Drawn(Output):
             class_colours(job.drawing['palette'], len(job.classes))
 
     def write(self, item: Item) -> Iterator[Path]:
-        """Draws what `plot` draws."""
-        path = self.folder / f'{item.name}.jpg'
+        """Draws what `plot` draws, but no frame: `ClipWriter` draws it into the video."""
+        if item.is_frame:
+            return
+        path = self.path(item, '.jpg')
         write_jpeg(path, item.found.plot(item.pixels, **self.job.drawing))
         yield path
 
@@ -42,7 +44,7 @@ class Crops(Output):
             x1, y1, x2, y2 = limits.astype(int)
             if x2 > x1 and y2 > y1:
                 path = self.folder / path_part(one.name) / f'{item.name}_{number}.jpg'
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_jpeg(path, image[y1:y2, x1:x2])
                 yield path
 

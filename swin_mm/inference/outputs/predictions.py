@@ -22,15 +22,15 @@ class Predictions(Output):
         """Writes the PNG first, which the JSON names."""
         content = as_json(item.found)
         if isinstance(item.found, Segmentation):
-            path = self.folder / f'{item.name}.png'
+            path = self.path(item, '.png')
             write_indices(path, item.found.labels, len(self.job.classes))
             yield path
         elif item.found.panoptic is not None:
-            path = self.folder / f'{item.name}_panoptic_seg.png'
+            path = self.path(item, '_panoptic_seg.png')
             _panoptic_picture(item.found).save(path)
             yield path
             content['panoptic_seg_path'] = str(path)
-        path = self.folder / f'{item.name}.json'
+        path = self.path(item, '.json')
         path.write_text(json.dumps(content))
         yield path
 
@@ -52,6 +52,8 @@ def as_json(found: Detections | Segmentation) -> dict[str, Any]:
     )
     if found.masks is not None:
         result['masks'] = found.run_lengths
+    if found.tracks is not None:
+        result['track_ids'] = found.tracks.tolist()
     if (panoptic := found.panoptic) is not None:
         numbered = zip(panoptic.ids.tolist(), panoptic.labels.tolist(), panoptic.names, strict=True)
         result['segments_info'] = [dict(id=i, label=label, label_name=name) for i, label, name in numbered]

@@ -1,7 +1,6 @@
 """Writes what a model finds in a stream of images, while it is at work on the next ones."""
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,20 +8,13 @@ import numpy as np
 
 from ...errors import PreflightError
 from ..overlap import map_ahead
-from ..predictors import Image, Predictor
+from ..predictors import Predictor
+from ..sources import Source, results_of
+from ..video import ClipWriter
 from .journal import Journal
 from .output import Item, Output
 
 AHEAD = 2  # results that wait to be written
-
-
-class Source(NamedTuple):
-    """An ``image`` for a model with what its outputs are to know of it, as of `Item`."""
-
-    number: int
-    name: str
-    source: str
-    image: Image
 
 
 class Written(NamedTuple):
@@ -33,13 +25,17 @@ class Written(NamedTuple):
     pixels: np.ndarray | None = None
     found: Any = None
     reason: str = ''
+    is_frame: bool = False
 
 
 class Writer:
-    """Writes images in all formats of ``outputs``, then a line into the journal, if there is one."""
+    """Writes images in all formats of ``outputs``, then a line into the journal, if there is one.
 
-    def __init__(self, outputs: Sequence[Output], journal: Journal | None = None):
-        self.outputs, self.journal = outputs, journal
+    ``clips`` follows the objects of frames and writes videos.
+    """
+
+    def __init__(self, outputs: Sequence[Output], journal: Journal | None = None, clips: ClipWriter | None = None):
+        self.outputs, self.journal, self.clips = outputs, journal, clips
         self.growing = [file for output in outputs for file in output.growing]
 
     def write(self, item: Item) -> list[Path]:
@@ -63,36 +59,35 @@ class Writer:
     ) -> Generator[Written, None, None]:
         """Predicts and writes each of ``sources``; yields what was written, in order.
 
-        With ``workers`` they read ahead as in `Predictor.stream`, and one more thread writes.
+        With ``workers`` they read ahead as in `Predictor.stream`, and one more thread writes. A video is among the
+        files of the image behind it; the last one is whole when the writer is closed.
         """
-        waiting: deque[Source] = deque()
+        results = results_of(model, sources, batch_size, workers)
+        yield from map_ahead(self._write, results, min(workers, 1), AHEAD)
 
-        def images() -> Iterator[Image]:
-            for source in sources:
-                waiting.append(source)
-                yield source.image
-
-        def results() -> Iterator[tuple[Source, Any]]:
-            for result in model.stream(images(), batch_size, workers):
-                yield waiting.popleft(), result
-
-        yield from map_ahead(self._write, results(), min(workers, 1), AHEAD)
-
-    def close(self) -> None:
-        """Ends all files."""
+    def close(self) -> list[Path]:
+        """Ends all files; gives the last video."""
         for output in self.outputs:
             output.close()
         if self.journal is not None:
             self.journal.file.close()
+        return [] if self.clips is None else self.clips.turn_to(None)
 
     def _write(self, result: tuple[Source, Any]) -> Written:
-        (number, name, source, _), found = result
-        if isinstance(found, Exception):
-            return Written(source, reason=str(found))
-        pixels, found = found
+        source, found = result
+        name, is_frame = str(source), source.clip is not None
+        files: list[Path] = []
         try:
-            return Written(source, self.write(Item(number, name, source, pixels, found)), pixels, found)
+            if self.clips is not None:
+                files += self.clips.turn_to(source.clip)
+            if isinstance(found, Exception):
+                return Written(name, files, reason=str(found))
+            pixels, found = found
+            if self.clips is not None and is_frame:
+                found = self.clips.add(source.time, pixels, found)
+            files += self.write(Item(source.number, source.name, name, pixels, found, is_frame))
+            return Written(name, files, pixels, found, is_frame=is_frame)
         except PreflightError:  # it would be so with every image
             raise
         except Exception as error:  # a full disk, or what a drawing library says of one picture
-            return Written(source, reason=f'{source}: found, but not written: {type(error).__name__}: {error}')
+            return Written(name, files, reason=f'{name}: found, but not written: {type(error).__name__}: {error}')

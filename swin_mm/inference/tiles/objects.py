@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..overlap import map_ahead
-from ..predictors import Detector, NamedImage
+from ..predictors import Detector
+from ..prepared import NamedImage
 from ..results import Detections
 from .grid import Tile, tile_rows
 from .merging import Piece, merge

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ..overlap import map_ahead
-from ..predictors import NamedImage, Segmentor
+from ..predictors import Segmentor
+from ..prepared import NamedImage
 from .grid import Tile, tile_rows
 from .raster import Raster
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..drawing import Palette, class_colours
 from ..predictors import Segmentor
 from .objects import Objects
 from .raster import Raster
@@ -16,7 +17,7 @@ from .raster import Raster
 OVERVIEW = 2048  # pixels of its long side
 
 
-def write_objects(found: Objects, raster: Raster, folder: Path, name: str, palette: Any) -> Iterator[Path]:
+def write_objects(found: Objects, raster: Raster, folder: Path, name: str, palette: Palette) -> Iterator[Path]:
     """Yields the files written: ``preds/NAME.json``, ``preds/NAME.geojson`` of a place on Earth, ``vis/NAME.jpg``.
 
     The JSON has the layout of a small image's, with the image's ``size`` (height, width) besides.
@@ -39,8 +40,10 @@ def write_objects(found: Objects, raster: Raster, folder: Path, name: str, palet
 def write_labels(
     bands: Iterator[np.ndarray], segmentor: Segmentor, raster: Raster, folder: Path, name: str
 ) -> Iterator[Path]:
-    """Yields the files written: the map of labels, ``preds/NAME.tif`` of a place on Earth or else a PNG, shares as JSON
-    and ``vis/NAME.jpg``. A band is in memory at a time, and for a PNG all labels, a byte a pixel.
+    """Yields the files written: the map of labels, the classes' shares as ``preds/NAME.json``, and ``vis/NAME.jpg``.
+
+    The map is ``preds/NAME.tif`` of a place on Earth, else a PNG. A band is in memory at a time, and for a PNG all
+    labels, a byte a pixel.
     """
     classes = segmentor.classes
     step = max(1, -(-max(raster.height, raster.width) // OVERVIEW))
@@ -65,7 +68,7 @@ def write_labels(
     labels = {one: classes.index(one) for one in shares}
     yield _written(folder / 'preds' / f'{name}.json', json.dumps(dict(shares=shares, labels=labels)))
     drawn = np.concatenate(overview)
-    colours = _colours(segmentor.dataset_meta['palette'], len(classes))[drawn]
+    colours = class_colours(segmentor.dataset_meta['palette'], len(classes))[drawn]
     shown = Image.fromarray(raster.overview(OVERVIEW)).resize(drawn.shape[::-1])
     yield _save((np.asarray(shown) * 0.5 + colours * 0.5).astype(np.uint8), folder / 'vis' / f'{name}.jpg')
 
@@ -85,23 +88,16 @@ def _save_geotiff(bands: Iterator[np.ndarray], path: Path, raster: Raster) -> No
             top += len(band)
 
 
-def _draw_objects(found: Objects, raster: Raster, palette: Any) -> np.ndarray:
+def _draw_objects(found: Objects, raster: Raster, palette: Palette) -> np.ndarray:
     import cv2
 
     image = raster.overview(OVERVIEW)
     scale = np.array(image.shape[1::-1]) / found.size[::-1]
-    colours = _colours(palette, 1 + max(found.labels, default=0))
+    colours = class_colours(palette, 1 + max(found.labels, default=0))
     for label, geometry in zip(found.labels, found.geometries(), strict=True):
         rings = [np.rint(np.array(ring) * scale).astype(np.int32) for ring in geometry['coordinates']]
         cv2.polylines(image, rings, isClosed=True, color=colours[label].tolist(), thickness=2)
     return image
-
-
-def _colours(palette: Any, number: int) -> np.ndarray:
-    """RGB of each class; random ones, always the same, where the data set has none."""
-    if isinstance(palette, str):
-        palette = np.random.default_rng(0).integers(256, size=(number, 3))
-    return np.array(palette, np.uint8).reshape(-1, 3)
 
 
 def _written(path: Path, text: str) -> Path:
