@@ -57,6 +57,10 @@ class PictureReader:
         """Gives what `read_image` does."""
         return read_image(path, self.options, max_pixels)
 
+    def decode(self, file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives what `decode_image` does."""
+        return decode_image(file, name, self.options, max_pixels)
+
     def check(self, image: np.ndarray, name: str) -> np.ndarray:
         """Gives ``image``, in grey without an axis of channels; raises ValueError if it is none."""
         if not self.is_grey:
@@ -99,9 +103,14 @@ def read_image(path: str | os.PathLike, reader: dict[str, Any], max_pixels: int 
     """
     name = image_name(path)
     with open_image(path) as file:
-        kind, pixel_data = _check_header(file, name, max_pixels)
-        file.seek(0)
-        data = file.read()
+        return decode_image(file, name, reader, max_pixels)
+
+
+def decode_image(file: BinaryIO, name: str, reader: dict[str, Any], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads the image of an open file as `read_image` does; errors call it ``name``."""
+    kind, pixel_data = _check_header(file, name, max_pixels)
+    file.seek(0)
+    data = file.read()
     # OpenCV 4 paints what is missing gray.
     if kind.startswith('JPEG ') and data.find(END_OF_JPEG, pixel_data) < 0:
         raise ValueError(f'{name}: the file is cut short: {kind} without its end')

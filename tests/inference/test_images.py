@@ -14,7 +14,7 @@ from samples import odd_images
 from samples.odd_images import HEIGHT, WIDTH, encoded, png_of
 from samples.pico_segmentor import picture
 
-from swin_mm.inference.images import MAX_PIXELS, check_array, check_max_pixels, read_image
+from swin_mm.inference.images import MAX_PIXELS, check_array, check_max_pixels, decode_image, read_image
 
 READER = dict(flag='color', backend='cv2')
 PIXELS = picture(HEIGHT, WIDTH)
@@ -73,6 +73,14 @@ def test_a_bad_file_is_refused_by_name_and_reason(file, name):
     with pytest.raises(ValueError, match=f'{re.escape(str(path))}: .*{words}') as caught:
         read_image(path, READER)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_open_file_is_read_and_named_as_it_is_called(file):
+    for data in GOOD.values():
+        assert np.array_equal(decode_image(io.BytesIO(data), 'upload', READER), read_image(file(data), READER))
+    for data, words in BAD.values():
+        with pytest.raises(ValueError, match='^upload: .*' + words):
+            decode_image(io.BytesIO(data), 'upload', READER)
 
 
 def test_a_jpeg_cut_at_any_byte_is_refused(file):
