@@ -14,6 +14,7 @@ COMMANDS = {
     'analyze': 'say what went wrong in a test: kinds of error, confusions, the worst images',
     'plot': 'draw losses, learning rates and metrics of trainings',
     'explain': 'draw what a trained model looks at in an image',
+    'serve': 'show a web page that finds things in pictures dropped on it, and answers programs in JSON',
     'convert': "write weights in another library's dialect, or tell what a file holds",
     'flops': 'count the parameters and multiply-adds of a model',
     'benchmark': "time the backbone beside other libraries'",

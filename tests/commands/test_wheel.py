@@ -77,6 +77,7 @@ def test_the_wheel_holds_the_recipes_and_the_source_distribution_the_tests(built
         names = set(wheel.namelist())
     assert {f'swin_mm/.mim/{recipe}' for recipe in recipes} <= names
     assert 'swin_mm/py.typed' in names
+    assert {f'swin_mm/inference/page/static/{name}' for name in ('index.html', 'page.js', 'page.css')} <= names
     assert not [name for name in names if name.startswith(('tests/', 'tools/', 'demo/'))]
     with tarfile.open(next(built.glob('*.tar.gz'))) as source:
         held = {name.partition('/')[2] for name in source.getnames()}
