@@ -152,6 +152,12 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(server):
         assert b' 413 ' in connection.recv(100)
 
 
+def test_a_sender_of_far_too_much_reads_why(detector):
+    """A connection that is closed while it sends would tell it nothing: uvicorn takes the rest and forgets it."""
+    with serving(dict(objects=detector), max_bytes=10_000_000) as running:
+        assert running.predict(bytes(39_000_000)).status == 413
+
+
 def test_a_slow_upload_is_given_up(detector):
     with (
         serving(dict(objects=detector), upload_seconds=0.3) as running,

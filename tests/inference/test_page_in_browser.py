@@ -227,6 +227,10 @@ def test_classes_of_pixels_are_drawn_with_their_shares(page, grey):
     assert is_near(colour(page, 120, 80), mix(GREY, (0, 160, 60)))
     toggle(page, 'masks')
     assert is_near(colour(page, 20, 10), GREY)
+    pixels = page.run('[...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]')
+    rows, columns = np.nonzero((np.array(pixels).reshape(8 * HEIGHT, 8 * WIDTH, 4)[..., :3] == RED).all(2))
+    middle = (columns.min() + columns.max()) / 16, (rows.min() + rows.max()) / 16
+    assert np.allclose(middle, (20, 45), atol=1), 'the name of the class stands in the middle of its pixels'
 
 
 def test_another_model_is_asked_about_the_same_picture_and_segments_are_drawn(page, grey):

@@ -57,7 +57,7 @@ def _objects(found: Detections, score: float) -> dict[str, Any]:
         bboxes=found.boxes[some].tolist(),
     )
     if found.masks is not None:
-        codes = encode_mask_results(found.masks[some])
+        codes = encode_mask_results([found.masks[i] for i in some.nonzero()[0]])  # views: a copy could take gigabytes
         result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
     return result
 

@@ -16,7 +16,7 @@ from ..predictors import NamedImage, Predictor
 from . import answers, schemas
 from .desk import Desk
 from .refusals import Refusal
-from .uploads import drain, receive_picture, sender_gone
+from .uploads import receive_picture, sender_gone
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +71,13 @@ def add_api(app: FastAPI, models: Mapping[str, Predictor], desk: Desk, examples:
         score: float = Query(0, ge=0, le=1, description='detection: objects with this score or more'),
         preview: bool = Query(False, description='send the picture back as a JPEG, for formats no browser shows'),
     ) -> Response:
-        try:
-            name = next(iter(models)) if model is None else model
-            if name not in models:
-                raise Refusal(404, f'model must be one of {", ".join(models)}, got {name}')
-            with desk.place():
-                data = await receive_picture(request, limits)
-                work = partial(answer, name, models[name], data, score, preview)
-                return Response(await desk.run(work, sender_gone(request)), media_type='application/json')
-        except Refusal as refusal:
-            if refusal.status != 408:
-                await drain(request, limits)
-            raise
+        name = next(iter(models)) if model is None else model
+        if name not in models:
+            raise Refusal(404, f'model must be one of {", ".join(models)}, got {name}')
+        with desk.place():
+            data = await receive_picture(request, limits)
+            work = partial(answer, name, models[name], data, score, preview)
+            return Response(await desk.run(work, sender_gone(request)), media_type='application/json')
 
 
 def answer(name: str, model: Predictor, data: bytes, score: float, preview: bool) -> bytes:

@@ -77,6 +77,6 @@ def host_name(header: str) -> str:
 
 async def refuse(send: Send, status: int, sentence: str) -> None:
     """Answers with ``sentence`` in JSON."""
-    headers = [(b'content-type', b'application/json'), (b'connection', b'close')]
+    headers = [(b'content-type', b'application/json')]
     await send({'type': 'http.response.start', 'status': status, 'headers': headers})
     await send({'type': 'http.response.body', 'body': body(sentence)})

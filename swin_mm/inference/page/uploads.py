@@ -1,14 +1,11 @@
 """The picture in the body of a request, in memory only."""
 
 import asyncio
-from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 
 from .desk import Limits
 from .refusals import Refusal
-
-DRAINED_SECONDS = 5
 
 
 async def receive_picture(request: Request, limits: Limits) -> bytes:
@@ -30,23 +27,6 @@ async def receive_picture(request: Request, limits: Limits) -> bytes:
     if not data:
         raise Refusal(422, 'the body must be a picture, got nothing: send it as `curl --data-binary @FILE` does')
     return data
-
-
-async def drain(request: Request, limits: Limits) -> None:
-    """Reads what is still on its way and forgets it: a sender that is cut off would not read why.
-
-    Ends after 5 seconds, or four times what a picture may have.
-    """
-
-    async def read() -> None:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > 4 * limits.max_bytes:
-                return
-
-    with suppress(asyncio.TimeoutError, ClientDisconnect, RuntimeError):  # the last: all of it was read
-        await asyncio.wait_for(read(), DRAINED_SECONDS)
 
 
 async def sender_gone(request: Request) -> None:

@@ -85,17 +85,18 @@ function caption(context, part, unit) {
   context.fillText(text, x + pad, y + tall / 2 + unit / 2);
 }
 
-// The pixel of a region nearest to its centre of mass: the centre of a ring lies outside it.
+// The middle of the longest row of a region: the centre of its mass may lie outside it.
 function middle(part) {
   if (part.middle) return part.middle;
   const { x, y, width, data } = part.mask;
-  let count = 0, sumX = 0, sumY = 0, nearest = Infinity;
-  data.forEach((is, at) => { if (is) { count++; sumX += at % width; sumY += Math.floor(at / width); } });
-  data.forEach((is, at) => {
-    if (!is) return;
-    const away = (at % width - sumX / count) ** 2 + (Math.floor(at / width) - sumY / count) ** 2;
-    if (away < nearest) { nearest = away; part.middle = [x + at % width, y + Math.floor(at / width)]; }
-  });
+  let longest = 0, ends = [];
+  for (let at = 0, length = 0; at < data.length; at++) {
+    length = data[at] ? (at % width ? length : 0) + 1 : 0;
+    if (length > longest) [longest, ends] = [length, [at]];
+    else if (length && length === longest) ends.push(at);
+  }
+  const end = ends[ends.length >> 1];
+  part.middle = [x + end % width + 1 - longest / 2, y + Math.floor(end / width)];
   return part.middle;
 }
 
