@@ -16,6 +16,9 @@ from mmengine.config import Config
 from ..errors import PreflightError
 from ..inference import Detector, Segmentor
 from ..inference.images import PictureReader, check_max_pixels
+from ..inference.page.answers import jpeg
+from ..inference.page.desk import Limits
+from ..inference.page.guard import hosts_of
 from ..inference.sources import find_images
 from ..recipes import find_config
 from . import launch
@@ -102,8 +105,6 @@ def _make_server(args: argparse.Namespace) -> Any:
     import uvicorn
 
     from ..inference.page.app import make_app
-    from ..inference.page.desk import Limits
-    from ..inference.page.guard import hosts_of
 
     models = {name: _load(config, weights, args) for name, (config, weights) in args.models.items()}
     limits = Limits(int(args.max_megabytes * 1e6), args.max_seconds, args.queue)
@@ -122,8 +123,6 @@ def _load(config: str, weights: str, args: argparse.Namespace) -> Detector | Seg
 
 
 def _examples(inputs: Sequence[str] | None) -> list[bytes]:
-    from ..inference.page.answers import jpeg
-
     reader = PictureReader()
     paths = find_images(inputs)[:MOST_EXAMPLES] if inputs else [EXAMPLE]
     return [jpeg(reader.to_rgb(reader.read(path))) for path in paths]
@@ -131,8 +130,6 @@ def _examples(inputs: Sequence[str] | None) -> list[bytes]:
 
 def _say_where(listener: socket.socket, args: argparse.Namespace) -> None:
     host, port = listener.getsockname()[:2]
-    from ..inference.page.guard import hosts_of
-
     if hosts_of(args.host) is None:
         print(f'{program()}: whoever reaches {host} can use this page, which has no login', file=sys.stderr)
     shown = f'[{host}]' if ':' in host else host

@@ -205,6 +205,17 @@ def test_a_picture_whose_sender_has_gone_is_not_predicted(slow):
         assert slow.calls == 2
 
 
+def test_who_waits_when_the_server_ends_is_told(slow, capfd):
+    with ThreadPoolExecutor(1) as pool:
+        with serving(dict(objects=slow)) as running:
+            asked = pool.submit(running.predict, PNG)
+            assert slow.begun.wait(60)
+        answer = asked.result()
+        slow.go.set()
+    assert (answer.status, answer.content['error']) == (503, 'the server is ending: ask again when it is back')
+    assert 'Traceback' not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('kind', 'said'),
     [

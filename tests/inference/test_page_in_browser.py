@@ -207,7 +207,7 @@ def test_the_picture_and_the_json_are_saved(page, server, grey):
     assert path.name == 'grey day_objects.json'
     saved, sent = json.loads(path.read_text()), server.predict(grey.read_bytes(), '?score=0.05').content
     assert saved | dict(seconds=0) == sent | dict(seconds=0)
-    page.click('#save-picture')
+    page.click('#save-image')
     pixels = np.asarray(Image.open(page.downloaded('.jpg'))).astype(int)
     assert pixels.shape == (HEIGHT, WIDTH, 3)
     assert abs(pixels[45, 35] - mix(GREY, RED)).max() < 12

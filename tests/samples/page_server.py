@@ -61,7 +61,9 @@ def serving(
     from swin_mm.inference.page.guard import hosts_of
 
     app = make_app(models, Limits(**limits), None if any_host else hosts_of(HOST), examples)
-    server = uvicorn.Server(uvicorn.Config(app, log_level='error', access_log=False, ws='none'))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level='error', access_log=False, ws='none', timeout_graceful_shutdown=1)
+    )
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -16,11 +16,11 @@ from ..predictors import NamedImage, Predictor
 from . import answers, schemas
 from .desk import Desk
 from .refusals import Refusal
-from .uploads import receive_picture, sender_gone
+from .uploads import receive_image, sender_gone
 
 log = logging.getLogger(__name__)
 
-PICTURE = 'the picture'  # in errors: the sender's own name for it is never asked
+NAME = 'the picture'  # in errors: the sender's own name for it is never asked
 REASONS = {
     400: 'a request that is not understood',
     403: 'a page of another site',
@@ -75,7 +75,7 @@ def add_api(app: FastAPI, models: Mapping[str, Predictor], desk: Desk, examples:
         if name not in models:
             raise Refusal(404, f'model must be one of {", ".join(models)}, got {name}')
         with desk.place():
-            data = await receive_picture(request, limits)
+            data = await receive_image(request, limits)
             work = partial(answer, name, models[name], data, score, preview)
             return Response(await desk.run(work, sender_gone(request)), media_type='application/json')
 
@@ -85,12 +85,12 @@ def answer(name: str, model: Predictor, data: bytes, score: float, preview: bool
     start = time.perf_counter()
     try:
         assert isinstance(model.reader, PictureReader)  # make_app refuses others
-        pixels = model.reader.decode(io.BytesIO(data), PICTURE, model.max_pixels)
+        pixels = model.reader.decode(io.BytesIO(data), NAME, model.max_pixels)
     except (ValueError, OSError) as error:
         raise Refusal(422, str(error)) from error
     height, width = pixels.shape[:2]
     try:
-        [found] = model(NamedImage(PICTURE, pixels))
+        [found] = model(NamedImage(NAME, pixels))
     except RuntimeError as error:  # its words are the libraries', with paths of this machine
         log.warning('%s: %s', name, error)
         raise Refusal(500, f'{name} fails on a picture of {width}x{height} pixels: try another size') from None

@@ -60,8 +60,13 @@ class Desk:
         job = asyncio.get_running_loop().run_in_executor(self._pool, self._timed, function)
         left = asyncio.ensure_future(gone)
         either: set[asyncio.Future] = {job, left}
-        await asyncio.wait(either, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-        left.cancel()
+        try:
+            await asyncio.wait(either, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # by uvicorn, which waits no longer for its requests
+            job.cancel()
+            raise Refusal(503, 'the server is ending: ask again when it is back') from None
+        finally:
+            left.cancel()
         if job.done():
             return job.result()
         job.cancel()

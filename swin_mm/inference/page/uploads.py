@@ -1,4 +1,4 @@
-"""The picture in the body of a request, in memory only."""
+"""The image in the body of a request, in memory only."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from .desk import Limits
 from .refusals import Refusal
 
 
-async def receive_picture(request: Request, limits: Limits) -> bytes:
+async def receive_image(request: Request, limits: Limits) -> bytes:
     """Gives the body; raises Refusal if it is none, too large, too slow or a form."""
     kind = request.headers.get('content-type', '').partition(';')[0]
     if kind.startswith('multipart/') or kind == 'application/json':

@@ -7,7 +7,7 @@ const LONGEST = 1600; // pixels of the canvas
 const LEAST_SCORE = 0.05; // the lower end of the slider
 const at = (id) => document.getElementById(id);
 const canvas = at('canvas'), context = canvas.getContext('2d');
-let offer, picture, asking; // what the server offers; the file that is shown; the request on its way
+let offer, current, asking; // what the server offers; the file that is shown; the request on its way
 let answer, image, stem, parts = [], scale = 1, hovered, pressed; // of the last answer
 
 start();
@@ -36,7 +36,7 @@ function addExample(address, number) {
 
 function listen() {
   at('file').onchange = () => { take(at('file').files[0]); at('file').value = ''; };
-  at('model').onchange = () => picture && take(picture);
+  at('model').onchange = () => current && take(current);
   document.onpaste = (event) => takeFirst(event.clipboardData);
   document.ondragover = (event) => { event.preventDefault(); document.body.classList.add('dragging'); };
   document.ondragleave = (event) => event.relatedTarget || document.body.classList.remove('dragging');
@@ -51,7 +51,7 @@ function listen() {
   canvas.onpointermove = canvas.onpointerdown = hover;
   canvas.onpointerleave = () => { hovered = undefined; redraw(); };
   window.onresize = () => answer && redraw();
-  at('save-picture').onclick = savePicture;
+  at('save-image').onclick = saveImage;
   at('save-json').onclick = () => save(new Blob([JSON.stringify(answer)], { type: 'application/json' }), 'json');
 }
 
@@ -66,7 +66,7 @@ async function take(file) {
   if (!file) return;
   asking?.abort();
   const mine = asking = new AbortController(), began = performance.now();
-  picture = file;
+  current = file;
   if (file.size > offer.max_bytes) {
     return fail(`The file must have at most ${offer.max_bytes / 1e6} MB, it has ${(file.size / 1e6).toFixed(1)}.`);
   }
@@ -104,7 +104,7 @@ async function show(found, bitmap, seconds) {
   scale = Math.min(LONGEST / Math.max(found.width, found.height), 8);
   parts = await partsOf(found, model, scale);
   [answer, image, hovered, pressed] = [found, bitmap, undefined, undefined];
-  stem = picture.name.replace(/\.[^.]*$/, '') || 'picture';
+  stem = current.name.replace(/\.[^.]*$/, '') || 'picture';
   canvas.width = Math.max(1, Math.round(found.width * scale));
   canvas.height = Math.max(1, Math.round(found.height * scale));
   const isDetection = model.task === 'detection';
@@ -179,7 +179,7 @@ function hover(event) {
 }
 
 // At the size of the picture, where what is on the screen may be smaller or larger.
-async function savePicture() {
+async function saveImage() {
   const whole = Object.assign(document.createElement('canvas'), { width: answer.width, height: answer.height });
   const model = offer.models.find(({ name }) => name === answer.model);
   const chosen = new Set(shown().map((part) => parts.indexOf(part)));
