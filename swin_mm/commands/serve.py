@@ -1,6 +1,6 @@
 """Serves a web page that shows what trained models find in pictures; the same process answers programs in JSON.
 
-swin-mm serve mask_rcnn_swin_t CHECKPOINT
+swin-mm serve mask_rcnn_swin_t                 # with the weights that were published for the recipe
 swin-mm serve mask_rcnn_swin_t CHECKPOINT --model scenes=upernet_swin_t,CHECKPOINT --examples pictures
 """
 
@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from ..errors import PreflightError
 from ..inference import Detector, Segmentor
 from ..inference.images import PictureReader, check_max_pixels
+from ..inference.naming import named_model
 from ..inference.page.answers import jpeg
 from ..inference.page.desk import Limits
 from ..inference.page.guard import hosts_of
 from ..inference.sources import find_images
-from ..recipes import find_config
 from . import launch
 from .ending import INTERRUPTED, program
 
@@ -32,18 +30,42 @@ EXAMPLE = Path(__file__).parents[1] / 'inference/page/static/example.jpg'
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, with ``models``: (config, checkpoint) by name; exits with status 2 if it makes no sense."""
     parser = argparse.ArgumentParser(description='Serve a web page that shows what trained models find in pictures.')
-    parser.add_argument('config', metavar='MODEL', help=launch.CONFIG_HELP)
-    parser.add_argument('weights', metavar='WEIGHTS', help='checkpoint file or URL')
+    parser.add_argument('config', metavar='MODEL', help=f'{launch.CONFIG_HELP}, or a packed model')
+    parser.add_argument(
+        'weights',
+        metavar='WEIGHTS',
+        nargs='?',
+        help='checkpoint file, URL or hf://OWNER/NAME; default: those of the name',
+    )
+    launch.add_cache(parser)
     parser.add_argument(
         '--model',
         action='append',
         default=[],
-        metavar='NAME=CONFIG,WEIGHTS',
+        metavar='NAME=MODEL[,WEIGHTS]',
         help='one more model to choose, under this name; may be given several times',
     )
     parser.add_argument('--examples', nargs='+', metavar='PICTURE', help='to click on: files, folders or patterns')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on; default: this machine only')
     parser.add_argument('--port', type=int, default=8000, help='default: 8000; 0 takes a free one')
+    _add_limits(parser)
+    args = parser.parse_args(argv)
+    args.models = {Path(args.config.rstrip('/')).stem: (args.config, args.weights)}
+    for text in args.model:
+        name, _, rest = text.partition('=')
+        config, comma, weights = rest.partition(',')
+        if not (name and config) or (comma and not weights):
+            parser.error(f'--model must be NAME=MODEL or NAME=MODEL,WEIGHTS, got {text}')
+        if name in args.models:
+            parser.error(f'--model must have a name of its own, got {name} twice')
+        args.models[name] = config, weights or None
+    for flag, least in (('max_megabytes', 0.001), ('max_seconds', 0.001), ('queue', 0), ('port', 0)):
+        if getattr(args, flag) < least:
+            parser.error(f'--{flag.replace("_", "-")} must be at least {least}, got {getattr(args, flag)}')
+    return args
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument(
         '--max-pixels',
@@ -54,20 +76,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--max-megabytes', type=float, default=20, help='of a file; default: 20')
     parser.add_argument('--max-seconds', type=float, default=120, help='of waiting for a result; default: 120')
     parser.add_argument('--queue', type=int, default=16, help='pictures that may wait for the model; default: 16')
-    args = parser.parse_args(argv)
-    args.models = {find_config(args.config).stem: (args.config, args.weights)}
-    for text in args.model:
-        name, _, rest = text.partition('=')
-        config, _, weights = rest.partition(',')
-        if not (name and config and weights):
-            parser.error(f'--model must be NAME=CONFIG,WEIGHTS, got {text}')
-        if name in args.models:
-            parser.error(f'--model must have a name of its own, got {name} twice')
-        args.models[name] = config, weights
-    for flag, least in (('max_megabytes', 0.001), ('max_seconds', 0.001), ('queue', 0), ('port', 0)):
-        if getattr(args, flag) < least:
-            parser.error(f'--{flag.replace("_", "-")} must be at least {least}, got {getattr(args, flag)}')
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,10 +124,10 @@ def _make_server(args: argparse.Namespace) -> Any:
     )
 
 
-def _load(config: str, weights: str, args: argparse.Namespace) -> Detector | Segmentor:
-    cfg = Config.fromfile(find_config(config))
+def _load(name: str, weights: str | None, args: argparse.Namespace) -> Detector | Segmentor:
+    cfg, checkpoint = named_model(name, weights)
     task = Segmentor if cfg.get('default_scope') == 'mmseg' else Detector
-    return task(cfg, weights, args.device, args.max_pixels)
+    return task(cfg, checkpoint, args.device, args.max_pixels)
 
 
 def _examples(inputs: Sequence[str] | None) -> list[bytes]:

@@ -73,7 +73,7 @@ def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded(words):
 @pytest.mark.parametrize(
     ('more', 'said'),
     [
-        (['--model', 'scenes'], '--model must be NAME=CONFIG,WEIGHTS, got scenes'),
+        (['--model', 'scenes'], '--model must be NAME=MODEL or NAME=MODEL,WEIGHTS, got scenes'),
         (['--model', 'a=b,'], 'got a=b,'),
         (['--model', 'tiny=b,c'], '--model must have a name of its own, got tiny twice'),
         (['--queue', '-1'], '--queue must be at least 0, got -1'),

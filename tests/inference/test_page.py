@@ -109,7 +109,7 @@ def test_a_panoptic_result_has_its_segments(detector):
     panoptic = Panoptic(segments, np.array([2, 70]), ['car', 'sky'], np.array([1002, 70]))
     nothing = np.zeros((0, 4), np.float32)
     found = Detections(nothing, nothing[:, 0], np.zeros(0, int), [], None, panoptic, None)
-    content = to_json(found, ['car'], 0)
+    content = to_json(found, 0)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(content['panoptic_seg_png'])))).astype(int)
     assert (pixels @ [1, 256, 65536]).tolist() == [[1002, 1002, 0], [70, 70, 70]]
     assert content['segments_info'][0] == dict(id=1002, label=2, label_name='car')

@@ -13,6 +13,7 @@ from samples.browser import Browser
 from samples.page_server import serving
 
 from swin_mm.inference.images import PictureReader
+from swin_mm.inference.origin import Origin
 from swin_mm.inference.results import Detections, Panoptic, Segmentation
 
 HEIGHT, WIDTH = 90, 160
@@ -50,7 +51,7 @@ class Known:
         if self.scope == 'mmseg':
             labels = np.zeros(image.pixels.shape[:2], int)
             labels[:, labels.shape[1] // 4 :] = 2
-            return [Segmentation(labels, {'sky': 0.75, 'cat': 0.25}, None)]
+            return [Segmentation(labels, {'sky': 0.75, 'cat': 0.25}, None, Origin(classes=self.classes))]
         found = masks() if image.pixels.shape[:2] == (HEIGHT, WIDTH) else np.zeros((3, *image.pixels.shape[:2]), bool)
         return [Detections(BOXES, SCORES, np.array([0, 1, 0]), NAMES, found, self.panoptic(), None)]
 

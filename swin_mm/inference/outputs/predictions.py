@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..results import Detections, Segmentation
+from ..results import Detections, Panoptic, Segmentation
 from .masks import write_indices
 from .output import Item, Output
 
@@ -27,7 +27,7 @@ class Predictions(Output):
             yield path
         elif item.found.panoptic is not None:
             path = self.path(item, '_panoptic_seg.png')
-            _panoptic_picture(item.found).save(path)
+            Image.fromarray(panoptic_colours(item.found.panoptic)).save(path)
             yield path
             content['panoptic_seg_path'] = str(path)
         path = self.path(item, '.json')
@@ -60,8 +60,7 @@ def as_json(found: Detections | Segmentation) -> dict[str, Any]:
     return result
 
 
-def _panoptic_picture(found: Detections) -> Image.Image:
-    """The segments in the colours that panopticapi gives their numbers."""
-    assert found.panoptic is not None
-    numbers = np.append(found.panoptic.ids, 0)[found.panoptic.segments]  # the last, 0, where nothing was found
-    return Image.fromarray(np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8))
+def panoptic_colours(panoptic: Panoptic) -> np.ndarray:
+    """The segments in the colours that panopticapi gives their numbers: uint8 (height, width, 3) in RGB."""
+    numbers = np.append(panoptic.ids, 0)[panoptic.segments]  # the last, 0, where nothing was found
+    return np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)

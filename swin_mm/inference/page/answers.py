@@ -3,13 +3,15 @@
 import base64
 import colorsys
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..outputs.predictions import as_json, panoptic_colours
 from ..predictors import Predictor
-from ..results import Detections, Panoptic, Segmentation
+from ..results import Detections, Segmentation
 
 PREVIEW = 1600  # pixels of the longer side
 
@@ -24,12 +26,17 @@ def describe(name: str, model: Predictor) -> dict[str, Any]:
     return dict(name=name, task=task, classes=classes, colours=colours)
 
 
-def to_json(found: Detections | Segmentation, classes: list[str], score: float) -> dict[str, Any]:
+def to_json(found: Detections | Segmentation, score: float) -> dict[str, Any]:
     """``found``, of detections those with ``score`` or more; a map of classes or segments is a PNG in base64."""
     if isinstance(found, Segmentation):
-        labels = {name: classes.index(name) for name in found.shares}
-        return dict(shares=found.shares, labels=labels, sem_seg_png=_png(found.labels.astype(np.uint8)))
-    return _objects(found, score) | ({} if found.panoptic is None else _segments(found.panoptic))
+        return as_json(found) | dict(sem_seg_png=_png(found.labels.astype(np.uint8)))
+    result = as_json(replace(found, masks=None).filter(score))  # a copy of the masks could take gigabytes
+    if found.masks is not None:
+        wanted = found.scores >= score
+        result['masks'] = [code for code, keep in zip(found.run_lengths, wanted, strict=True) if keep]
+    if found.panoptic is not None:
+        result['panoptic_seg_png'] = _png(panoptic_colours(found.panoptic))
+    return result
 
 
 def preview(pixels: np.ndarray) -> str:
@@ -44,33 +51,6 @@ def jpeg(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     image.save(file, 'JPEG', quality=90)
     return file.getvalue()
-
-
-def _objects(found: Detections, score: float) -> dict[str, Any]:
-    from mmdet.structures.mask import encode_mask_results
-
-    some = found.scores >= score
-    result: dict[str, Any] = dict(
-        labels=found.labels[some].tolist(),
-        label_names=[name for name, wanted in zip(found.names, some, strict=True) if wanted],
-        scores=found.scores[some].tolist(),
-        bboxes=found.boxes[some].tolist(),
-    )
-    if found.masks is not None:
-        codes = encode_mask_results([found.masks[i] for i in some.nonzero()[0]])  # views: a copy could take gigabytes
-        result['masks'] = [{**code, 'counts': code['counts'].decode()} for code in codes]
-    return result
-
-
-def _segments(panoptic: Panoptic) -> dict[str, Any]:
-    """As COCO has them: the colour of a pixel is the number of its segment, red + 256 green + 65536 blue, or 0."""
-    numbers = np.append(panoptic.ids, 0)[panoptic.segments]
-    colours = np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-    numbered = zip(panoptic.ids.tolist(), panoptic.labels.tolist(), panoptic.names, strict=True)
-    return dict(
-        panoptic_seg_png=_png(colours),
-        segments_info=[dict(id=i, label=label, label_name=name) for i, label, name in numbered],
-    )
 
 
 def _png(pixels: np.ndarray) -> str:

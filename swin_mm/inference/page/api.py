@@ -94,7 +94,7 @@ def answer(name: str, model: Predictor, data: bytes, score: float, preview: bool
     except RuntimeError as error:  # its words are the libraries', with paths of this machine
         log.warning('%s: %s', name, error)
         raise Refusal(500, f'{name} fails on a picture of {width}x{height} pixels: try another size') from None
-    content = dict(model=name, width=width, height=height, **answers.to_json(found, model.classes, score))
+    content = dict(model=name, width=width, height=height, **answers.to_json(found, score))
     if preview:
         content['preview'] = answers.preview(model.reader.to_rgb(pixels))
     content['seconds'] = round(time.perf_counter() - start, 3)
