@@ -22,6 +22,9 @@ fi
 "$PYTHON" -c 'from importlib.util import find_spec; exit(not find_spec("tidecv"))' \
     || "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps tidecv==1.0.1 \
     || say "without tidecv: the comparison with TIDE's own program is skipped"
+"$PYTHON" -c 'from importlib.util import find_spec; exit(not find_spec("ray"))' \
+    || "$PYTHON" -m pip install -q --disable-pip-version-check 'ray[data]==2.60.0' \
+    || say 'without ray: prediction on a cluster is not tested'
 say 'ruff'
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

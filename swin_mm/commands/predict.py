@@ -6,6 +6,7 @@ swin-mm predict FOLDER 'more/*.jpg' CONFIG.py --weights CHECKPOINT --out-dir out
 swin-mm predict FOLDER mask_rcnn_swin_t CHECKPOINT --save vis coco csv --resume
 swin-mm predict list.txt https://example.org/street.jpg clip.mp4 mask_rcnn_swin_t CHECKPOINT --every 5
 swin-mm predict field.tif mask_rcnn_swin_t CHECKPOINT --tile 1024
+swin-mm predict s3://BUCKET/FOLDER mask_rcnn_swin_t CHECKPOINT --cluster auto --out-dir s3://BUCKET/RESULTS
 """
 
 import argparse
@@ -20,10 +21,10 @@ from ..inference.naming import named_model
 from ..inference.outputs import Writer
 from ..inference.profile import Profile
 from ..inference.sources import Sources
-from . import predict_tiles
+from . import on_cluster, predict_tiles
 from .ending import INTERRUPTED, program
 from .predict_arguments import check_flags, parse_args, task_of
-from .predict_outputs import open_journal, open_writer, shown, write
+from .predict_outputs import already_written, open_journal, open_writer, shown, write
 
 
 def set_up(args: argparse.Namespace) -> tuple[Sources, Detector | Segmentor, Writer | None]:
@@ -48,7 +49,7 @@ def set_up(args: argparse.Namespace) -> tuple[Sources, Detector | Segmentor, Wri
         predict_tiles.check(args)
     journal = None if args.tile else open_journal(args, cfg)
     if journal:
-        _say(f'{len(journal)} pictures are written already')
+        _say(f'{already_written(sources, journal)} pictures are written already')
     kind = Segmentor if task_of(cfg) == 'segmentation' else Detector
     model = kind(cfg, args.weights, args.device, args.max_pixels, args.precision, args.compile)
     return sources, model, None if args.tile else open_writer(args, model, journal)
@@ -72,6 +73,8 @@ def predict(
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 if an input or the model cannot be used, 130 after Ctrl-C."""
     args = parse_args(argv)
+    if args.cluster is not None:
+        return on_cluster.run(args)
     failed: list[str] = []
     try:
         sources, model, writer = set_up(args)
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         status = 1
     except KeyboardInterrupt:
-        _say('interrupted: the files printed above are whole')
+        _say('interrupted: the files printed above are whole, and --resume goes on behind them')
         status = INTERRUPTED
     if failed:
         _say(f'{len(failed)} of {sources.taken} pictures have no result:', *failed)

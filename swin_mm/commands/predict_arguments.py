@@ -15,7 +15,7 @@ from ..inference.predictors import PRECISIONS
 from ..inference.sources import part_of
 from ..inference.tiles import tile_rows
 from ..recipes import find_config
-from . import launch
+from . import launch, on_cluster
 from .predict_outputs import add_flags, flag_of
 
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
@@ -36,6 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
 
     _tell_words_apart(parser, args)
+    on_cluster.check_flags(parser, args)
     if args.batch_size < 1:
         parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
     if args.every < 1:
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     segmentation = parser.add_argument_group('segmentation only')
     segmentation.add_argument('--opacity', type=float, help='of the class colours, in (0, 1]; default: 0.5')
     segmentation.add_argument('--with-labels', action='store_true', default=None, help='write class names into them')
+    on_cluster.add_flags(parser)
     for flags in (['--texts'], ['-c', '--custom-entities'], ['-s', '--chunked-size'], ['-p', '--tokens-positive']):
         parser.add_argument(*flags, nargs='*', action=_Refused, help=argparse.SUPPRESS)
     return parser

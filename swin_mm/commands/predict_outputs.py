@@ -54,6 +54,16 @@ def open_journal(args: argparse.Namespace, cfg: Config) -> Journal | None:
     return Journal(Path(args.out_dir), _command(args, cfg), args.resume, args.shard)
 
 
+def already_written(sources: Sources, journal: Journal) -> str:
+    """Counts the images that are done; raises PreflightError before anything is changed if others stood there."""
+    total = sources.count()
+    if total is None:  # they can be taken once only, so `write` compares them as they come
+        return str(len(journal))
+    for source in sources:
+        journal.is_done(source.number, str(source))
+    return f'{len(journal)} of {total}'
+
+
 def _formats(args: argparse.Namespace) -> list[str]:
     unwanted = {'vis': args.no_save_vis, 'json': args.no_save_pred}
     return [name for name in FORMATS if name in args.save and not unwanted.get(name)]

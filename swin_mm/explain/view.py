@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..backbone import SwinTransformer
 from ..inference import Detector, Segmentor
-from ..inference.predictors import Image
+from ..inference.prepared import Image
 
 Point = tuple[float, float]
 

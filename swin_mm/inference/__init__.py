@@ -13,12 +13,13 @@ found.labels, found.shares
 from ..checkpoints.files import read as load_checkpoint
 from .origin import Origin
 from .predictors import Detector, Segmentor
-from .prepared import NamedImage
+from .prepared import EncodedImage, NamedImage
 from .results import Detections, FoundClass, FoundObject, Panoptic, Segmentation
 
 __all__ = [
     'Detections',
     'Detector',
+    'EncodedImage',
     'FoundClass',
     'FoundObject',
     'NamedImage',

@@ -34,6 +34,9 @@ class Reader(Protocol):
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Gives the image of a file or URL; raises ValueError or OSError with the path and the reason."""
 
+    def decode(self, file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives the image of an open file as `read` does; errors call it ``name``."""
+
     def check(self, image: np.ndarray, name: str) -> np.ndarray:
         """Gives an array as `read` gives a file; raises ValueError with ``name`` if it is no such image."""
 
@@ -85,7 +88,11 @@ class BandReader:
     def read(self, path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Gives (height, width, bands), uint8 or float32 in [0, 255]."""
         with open_image(path) as file:
-            return self.loader.read(file, image_name(path), max_pixels)
+            return self.decode(file, image_name(path), max_pixels)
+
+    def decode(self, file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Gives the bands of an open file as `read` does; errors call it ``name``."""
+        return self.loader.read(file, name, max_pixels)
 
 
 def check_max_pixels(max_pixels: int) -> int:
@@ -160,31 +167,31 @@ def check_file(path: Path) -> None:
     raise OSError(f'{path}: not a regular file') if path.exists() else FileNotFoundError(f'{path}: no such file')
 
 
-def _check_header(file: BinaryIO, path: str, max_pixels: int) -> tuple[str, int]:
+def _check_header(file: BinaryIO, name: str, max_pixels: int) -> tuple[str, int]:
     """Says in words what the header of ``file`` announces, and where Pillow stopped reading it."""
     if not file.read(1):
-        raise ValueError(f'{path}: the file is empty (0 bytes)')
+        raise ValueError(f'{name}: the file is empty (0 bytes)')
     file.seek(0)
     Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]
+    known = [kind for kind in FORMATS if kind in Image.OPEN]
     try:
         header = Image.open(file, formats=known)
     except Image.DecompressionBombError as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise ValueError(f'{name}: {error}') from error
     except Exception as error:  # Pillow's readers raise almost anything on a damaged file
         raise ValueError(
-            f'{path}: not an image that OpenCV can decode: its header is damaged, or not that of {", ".join(known)}'
+            f'{name}: not an image that OpenCV can decode: its header is damaged, or not that of {", ".join(known)}'
         ) from error
     width, height = header.size
     if width * height > max_pixels:
         raise ValueError(
-            f'{path}: must have at most {max_pixels} pixels, got {width}x{height}, which is {width * height}: scale it '
+            f'{name}: must have at most {max_pixels} pixels, got {width}x{height}, which is {width * height}: scale it '
             'down or cut it up, or raise max_pixels'
         )
     return f'{header.format} of {width}x{height} pixels, mode {header.mode}', file.tell()
 
 
-def _decode(data: bytes, path: str, kind: str, reader: dict[str, Any]) -> np.ndarray:
+def _decode(data: bytes, name: str, kind: str, reader: dict[str, Any]) -> np.ndarray:
     import mmcv
 
     reason = 'it is damaged, cut short, or of a kind that it does not know, such as pixels of 32 bits'
@@ -193,7 +200,7 @@ def _decode(data: bytes, path: str, kind: str, reader: dict[str, Any]) -> np.nda
     except Exception as error:  # cv2.error, or another backend's
         image, reason = None, one_line(error)
     if image is None:
-        raise ValueError(f'{path}: not an image that OpenCV can decode ({kind}): {reason}')
+        raise ValueError(f'{name}: not an image that OpenCV can decode ({kind}): {reason}')
     return image
 
 

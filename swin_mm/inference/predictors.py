@@ -1,10 +1,12 @@
 """Trained models that take images and give plain results.
 
-An image goes four steps: source -> prepare -> predict -> sink. A source is any iterable of images: paths, arrays, or
-`NamedImage` for pixels that have a name, such as the frames of a video. `Predictor.stream` prepares and predicts, some
-images at a time, and hands each result to whoever iterates, the sink. So a new source or sink changes nothing here.
+An image goes four steps: source -> prepare -> predict -> sink. A source is any iterable of images: paths, arrays,
+`EncodedImage` for the bytes of a file, or `NamedImage` for pixels that have a name, such as the frames of a video.
+`Predictor.stream` prepares and predicts, some images at a time, and hands each result to whoever iterates, the sink.
+So a new source or sink changes nothing here.
 """
 
+import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +24,7 @@ from .loading import image_reader, input_pipeline, load_model, pick_device
 from .naming import named_model
 from .origin import Origin
 from .overlap import map_ahead
-from .prepared import Image, NamedImage, Prepared
+from .prepared import EncodedImage, Image, NamedImage, Prepared
 from .results import Detections, Segmentation
 
 Result = TypeVar('Result')
@@ -98,7 +100,7 @@ class Predictor(ABC, Generic[Result]):
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         if workers < 0:
             raise ValueError(f'workers must be at least 0, got {workers}')
-        if isinstance(images, str | os.PathLike | np.ndarray | NamedImage):
+        if isinstance(images, Image):
             images = [images]
         if not isinstance(images, Iterable):
             raise TypeError(f'images must be a path, an array or a list of these, got {type(images).__name__}')
@@ -170,11 +172,13 @@ class Predictor(ABC, Generic[Result]):
     def _named_pixels(self, image: Image, name: str) -> tuple[str, np.ndarray]:
         if isinstance(image, NamedImage):
             return image.name, self.reader.check(image.pixels, image.name)
+        if isinstance(image, EncodedImage):
+            return image.name, self.reader.decode(io.BytesIO(image.data), image.name, self.max_pixels)
         if isinstance(image, np.ndarray):
             return name, self.reader.check(image, name)
         if isinstance(image, str | os.PathLike):
             return image_name(image), self.read(image)
-        raise TypeError(f'{name} must be an array, a NamedImage or a path, got {type(image).__name__}')
+        raise TypeError(f'{name} must be an array, a NamedImage, an EncodedImage or a path, got {type(image).__name__}')
 
     def _samples(self, packed: Sequence[dict[str, Any]]) -> list[Any]:
         """The model's own results for what the pipeline made of each image, all as one batch."""

@@ -7,13 +7,20 @@ import numpy as np
 
 
 class NamedImage(NamedTuple):
-    """Decoded ``pixels``, an array as for a call of `Predictor`, and the ``name`` that errors give them."""
+    """Decoded ``pixels``, an array as for a call of a `Predictor`, and the ``name`` that errors give them."""
 
     name: str
     pixels: np.ndarray
 
 
-Image = str | os.PathLike | np.ndarray | NamedImage
+class EncodedImage(NamedTuple):
+    """The bytes of an image file, from wherever they were read, and the ``name`` that errors give them."""
+
+    name: str
+    data: bytes
+
+
+Image = str | os.PathLike | np.ndarray | NamedImage | EncodedImage
 
 
 class Prepared(NamedTuple):

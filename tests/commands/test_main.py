@@ -37,7 +37,7 @@ def test_help_starts_without_pytorch():
     [
         ([], 'a command is missing'),
         (['trian'], 'there is no command trian: did you mean train?'),
-        (['xyz'], 'there is no command xyz: it must be one of train, test, predict'),
+        (['xyz'], 'there is no command xyz: it must be one of train, test, pack, predict'),
     ],
 )
 def test_what_is_no_command_is_refused(argv, words, capsys):

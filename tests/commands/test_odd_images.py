@@ -223,7 +223,7 @@ def test_a_stream_gives_pixels_and_results_or_exceptions_in_order(words, three):
     found = list(model.stream(images, batch_size=2))
     kinds = [type(one) for one in found]
     assert kinds == [tuple, TypeError, ValueError, FileNotFoundError, tuple]
-    assert str(found[1]) == 'images[1] must be an array, a NamedImage or a path, got NoneType'
+    assert str(found[1]) == 'images[1] must be an array, a NamedImage, an EncodedImage or a path, got NoneType'
     assert str(found[2]).startswith('images[2] must be a uint8 array')
     np.testing.assert_array_equal(found[0][0], array)
     (alone,) = model(array)

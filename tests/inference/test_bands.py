@@ -16,7 +16,7 @@ from samples.pico_segmentor import ROOT, save_checkpoint
 
 from swin_mm.commands import predict, test
 from swin_mm.datasets.shapes.write import write_shapes
-from swin_mm.inference import Detector, NamedImage, Segmentor
+from swin_mm.inference import Detector, EncodedImage, NamedImage, Segmentor
 
 SMALL = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
 
@@ -90,6 +90,7 @@ def test_every_band_counts_in_files_and_arrays(heat, detector):
     assert detector.read(path).shape == bands.shape
     assert_equal(detector(bands)[0], found)
     assert_equal(detector(NamedImage('frame 3', bands))[0], found)
+    assert_equal(detector(EncodedImage('object 3', path.read_bytes()))[0], found)
     assert_equal(detector(np.dstack([bands, bands[..., 0]]))[0], found)  # a fifth band is not asked for
     for band in range(4):
         changed = bands.copy()

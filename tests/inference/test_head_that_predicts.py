@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from swin_mm.inference import Detector, NamedImage
+from swin_mm.inference import Detector, EncodedImage, NamedImage
 from swin_mm.inference.loading import head_that_predicts
 
 
@@ -47,3 +47,18 @@ def test_pixels_may_have_a_name(tiny):
     assert str(wrong).startswith('frame 8 must be a uint8 array (height, width, 3) in BGR, got uint8 (64, 64)')
     assert len(detector(NamedImage('one', pixels))) == 1
     assert detector.prepare(pixels, 3).name == 'images[3]'
+
+
+def test_bytes_of_a_file_have_a_name(tiny):
+    detector = Detector(tiny.config, tiny.checkpoint, device='cpu', max_pixels=12_000)
+    path = tiny.data / 'images/3.jpg'
+    (pixels, _), wrong, large = detector.stream(
+        [
+            EncodedImage('s3://bucket/3.jpg', path.read_bytes()),
+            EncodedImage('s3://bucket/1.jpg', b'<html>'),
+            EncodedImage('s3://bucket/2.jpg', (tiny.data / 'images/2.jpg').read_bytes()),
+        ]
+    )
+    np.testing.assert_array_equal(pixels, detector.read(path))
+    assert str(wrong).startswith('s3://bucket/1.jpg: not an image that OpenCV can decode')
+    assert str(large).startswith('s3://bucket/2.jpg: must have at most 12000 pixels, got 96x128, which is 12288')

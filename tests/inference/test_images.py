@@ -14,7 +14,7 @@ from samples import odd_images
 from samples.odd_images import HEIGHT, WIDTH, encoded, png_of
 from samples.pico_segmentor import picture
 
-from swin_mm.inference.images import MAX_PIXELS, check_array, check_max_pixels, decode_image, read_image
+from swin_mm.inference.images import MAX_PIXELS, PictureReader, check_array, check_max_pixels, decode_image, read_image
 
 READER = dict(flag='color', backend='cv2')
 PIXELS = picture(HEIGHT, WIDTH)
@@ -81,6 +81,20 @@ def test_an_open_file_is_read_and_named_as_it_is_called(file):
     for data, words in BAD.values():
         with pytest.raises(ValueError, match='^upload: .*' + words):
             decode_image(io.BytesIO(data), 'upload', READER)
+
+
+@pytest.mark.parametrize('name', [*GOOD, *BAD])
+def test_bytes_are_read_and_refused_as_files_are(file, name):
+    data = GOOD[name] if name in GOOD else BAD[name][0]
+    path = file(data, name)
+    reader = PictureReader()
+    if name in GOOD:
+        np.testing.assert_array_equal(reader.decode(io.BytesIO(data), str(path)), reader.read(path))
+        return
+    with pytest.raises(ValueError, match=re.escape(str(path))) as of_file:
+        reader.read(path)
+    with pytest.raises(ValueError, match='^' + re.escape(str(of_file.value)) + '$'):
+        reader.decode(io.BytesIO(data), str(path))
 
 
 def test_a_jpeg_cut_at_any_byte_is_refused(file):

@@ -108,7 +108,7 @@ def test_standard_input_is_read_a_line_at_a_time(here, monkeypatch):
     monkeypatch.setattr('sys.stdin', lines)
     sources = iter(Sources(['-']))
     assert next(sources) == Source('x', Path('x.jpg'))
-    assert next(sources) == Source('example.org', 'https://example.org')
+    assert next(sources) == Source('example.org', 'https://example.org', number=2)
     assert next(lines) is None  # not yet asked for
 
 

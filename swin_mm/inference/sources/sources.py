@@ -93,6 +93,7 @@ class Sources:
 
     def __iter__(self) -> Iterator[Source]:
         names, files, turns = UniqueNames(), set(), cycle(range(1, self.shard[1] + 1))
+        self.taken = 0
         for wanted, image in (named for text in self.inputs for named in self._named(text)):
             path = image.path if isinstance(image, Clip) else image
             if isinstance(path, Path):
