@@ -51,7 +51,7 @@ def open_journal(args: argparse.Namespace, cfg: Config) -> Journal | None:
         _make_folder(Path(args.out_dir, FORMATS[name].place))
     if not formats:
         return None
-    return Journal(Path(args.out_dir), _command(args, cfg), args.resume, args.shard)
+    return Journal(Path(args.out_dir), _command(args, cfg), args.resume, _part(args))
 
 
 def already_written(sources: Sources, journal: Journal) -> str:
@@ -62,6 +62,11 @@ def already_written(sources: Sources, journal: Journal) -> str:
     for source in sources:
         journal.is_done(source.number, str(source))
     return f'{len(journal)} of {total}'
+
+
+def _part(args: argparse.Namespace) -> str:
+    """The end of the names of files that processes must not share."""
+    return '' if args.shard == '1/1' else f'_{args.shard.replace("/", "_of_")}'
 
 
 def _formats(args: argparse.Namespace) -> list[str]:
@@ -101,7 +106,7 @@ def open_writer(args: argparse.Namespace, model: Model, journal: Journal | None)
         journal.open()  # first: a run that is killed here has nothing to go on from
     lengths = {} if journal is None else journal.lengths
     formats, score = _formats(args), drawing.get('score', SCORE)
-    job = Job(Path(args.out_dir), model.classes, model.reader, score, drawing, lengths)
+    job = Job(Path(args.out_dir), model.classes, model.reader, score, drawing, lengths, _part(args))
     draw = (lambda pixels, found: found.plot(pixels, **drawing)) if 'vis' in formats else None
     clips = ClipWriter(Path(args.out_dir, FORMATS['vis'].place), draw, score)
     return Writer(open_outputs(formats, job), journal, clips)

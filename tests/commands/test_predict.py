@@ -301,3 +301,16 @@ def test_demo_picture_is_matplotlibs_sample():
 
     with get_sample_data('grace_hopper.jpg') as sample:
         assert (ROOT / 'demo/demo.jpg').read_bytes() == sample.read()
+
+
+def test_processes_that_share_a_folder_share_no_growing_file(demo, tiny, here):
+    whole, shards = [str(tiny.data / 'images'), str(tiny.config), str(tiny.checkpoint), '--save', 'coco', 'csv'], []
+    for part in ('1/2', '2/2'):
+        assert demo.main([*whole, '--shard', part]) == 0
+        shards += json.loads(Path(f'outputs/coco/images_{part.replace("/", "_of_")}.json').read_text())['images']
+    assert demo.main([*whole, '--out-dir', 'whole']) == 0
+    images = json.loads(Path('whole/coco/images.json').read_text())['images']
+    assert sorted(shards, key=lambda image: image['id']) == images
+    names = sorted(path.name for path in Path('outputs').glob('*.*'))
+    journals, tables = ([f'{stem}_{part}_of_2' for part in (1, 2)] for stem in ('journal', 'predictions'))
+    assert names == [*(f'{name}.jsonl' for name in journals), *(f'{name}.csv' for name in tables)]

@@ -15,7 +15,7 @@ NAME = 'journal'
 class Journal:
     """``journal.jsonl`` in ``folder``: the command in the first line, then a line an image that is written.
 
-    The file of a ``shard`` '1/2' is ``journal_1_of_2.jsonl``.
+    ``part`` is as of a `Job`: ``journal_1_of_2.jsonl``.
     A line has the image's number and source and the lengths of the growing files behind it. It is added when all of
     that is the operating system's; so of a killed process, on a machine that goes on, no line is ahead of the outputs.
     ``lengths``: those of the last line. ``file``: the open journal.
@@ -26,8 +26,7 @@ class Journal:
 
     file: GrowingFile
 
-    def __init__(self, folder: Path, command: Mapping[str, Any], go_on: bool = False, shard: str = '1/1'):
-        part = '' if shard == '1/1' else f'_{shard.replace("/", "_of_")}'
+    def __init__(self, folder: Path, command: Mapping[str, Any], go_on: bool = False, part: str = ''):
         self.path = folder / f'{NAME}{part}.jsonl'
         self.lengths: dict[str, int] = {}
         self._done: dict[int, int] = {}  # number -> a hash of the source

@@ -36,6 +36,7 @@ class Job:
 
     ``score``: objects with less are left out by formats that show or teach objects. ``drawing``: arguments of ``plot``.
     ``lengths``: those in bytes that growing files are cut back to when a run goes on, by their paths in ``folder``.
+    ``part``: the end of the names of growing files, '_1_of_2' of a process that shares ``folder`` with another.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Job:
     score: float = SCORE
     drawing: Mapping[str, Any] = field(default_factory=dict)
     lengths: Mapping[str, int] = field(default_factory=dict)
+    part: str = ''
 
 
 class GrowingFile:
@@ -104,7 +106,7 @@ class Output(ABC):
 
     def grow(self, name: str, start: str = '', between: str = '', end: str = '') -> GrowingFile:
         """Opens a file in the folder that all images are added to."""
-        path = self.folder / name
+        path = self.folder / f'{Path(name).stem}{self.job.part}{Path(name).suffix}'
         length = self.job.lengths.get(path.relative_to(self.job.folder).as_posix())
         self.growing.append(GrowingFile(path, start, between, end, length))
         return self.growing[-1]
