@@ -115,6 +115,21 @@ def test_neighbours_that_touch_stay_two():
     assert sorted(round(piece.box[0]) for piece in kept) == [62, 80]
 
 
+def test_what_two_tiles_see_in_different_ways_stands_once():
+    """The masks have little in common, the boxes nearly everything; and one tile sees two in the place of one."""
+    rows = tile_rows(100, 160, 100, 0.4)
+    ((left, right),) = rows
+    upper, lower = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    upper[:12], lower[8:] = True, True
+    boxes = [np.array([70.0, 40, 90, 60]), np.array([70.0, 41, 90, 61]), np.array([70.0, 35, 90, 55])]
+    seen = zip((left, right, right), boxes, (0.9, 0.8, 0.7), (upper, lower, lower), strict=True)
+    pieces = [Piece(tile, box, score, 0, (70, 40), mask) for tile, box, score, mask in seen]
+    (kept,) = merge(pieces, rows)
+    assert kept.score == 0.9
+    others = [Piece(piece.tile, piece.box, piece.score, i, piece.corner, piece.mask) for i, piece in enumerate(pieces)]
+    assert len(merge(others, rows)) == 3, 'of other classes'
+
+
 def test_masks_are_run_lengths_of_the_whole_image():
     from pycocotools import mask as coco
 

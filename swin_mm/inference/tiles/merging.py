@@ -1,6 +1,6 @@
 """Objects that several tiles found, put together: each once, and whole.
 
-A tile cuts what lies across its edge. Three rules, in this order:
+A tile cuts what lies across its edge. Four rules, in this order:
 
 1. A cut object that lies within what another tile sees is that tile's to judge: it saw the object's end. It is dropped.
    With an overlap as wide as the objects every object is whole in some tile, and this leaves nothing cut.
@@ -8,6 +8,8 @@ A tile cuts what lies across its edge. Three rules, in this order:
    same pixels: an IoU of 0.5 there, of masks if there are masks. Best pairs first, an object has one partner a tile.
 3. Of the same object the whole one with the best score stays. If every tile cut it, it is as wide as all of them: the
    box around the pieces, their masks together, the best score.
+4. Of two of one class that other tiles gave, and that still cover each other, the better one stays: an IoU of their
+   boxes of 0.5, as a detector itself drops doubles.
 """
 
 from collections import defaultdict
@@ -57,7 +59,12 @@ def merge(pieces: Sequence[Piece], rows: Sequence[Sequence[Tile]]) -> list[Piece
                 for one, same in _same(here, found[other]):
                     groups.join(one, same)
     kept = [_whole(group) for group in groups.of(piece for here in found.values() for piece in here)]
-    return sorted(kept, key=lambda piece: -piece.score)
+    found.clear()
+    for piece in sorted(kept, key=lambda piece: -piece.score):
+        better = (other for tile in neighbours[piece.tile] for other in found.get(tile, ()))
+        if not any(other.label == piece.label and _box_iou(other.box, piece.box) >= SAME for other in better):
+            found[piece.tile].append(piece)
+    return sorted((piece for here in found.values() for piece in here), key=lambda piece: -piece.score)
 
 
 def _touches(box: np.ndarray, edges: tuple[float, float, float, float]) -> bool:
@@ -99,13 +106,15 @@ def _same(here: Sequence[Piece], there: Sequence[Piece]) -> Iterator[tuple[Piece
 def _iou(one: Piece, other: Piece, region: Tile) -> float:
     """The IoU of two pieces within a region that both tiles see."""
     a, b = (_clip(piece.box, region) for piece in (one, other))
-    shared = _area(_clip(a, b))
-    if not shared:
-        return 0.0
-    if one.mask is None or other.mask is None:
-        return shared / (_area(a) + _area(b) - shared)
+    if one.mask is None or other.mask is None or not _area(_clip(a, b)):
+        return _box_iou(a, b)
     here, there = (_canvas(piece, region) for piece in (one, other))
     return float((here & there).sum() / max((here | there).sum(), 1))
+
+
+def _box_iou(one: np.ndarray, other: np.ndarray) -> float:
+    shared = _area(_clip(one, other))
+    return shared / (_area(one) + _area(other) - shared) if shared else 0.0
 
 
 def _clip(box: np.ndarray, region: Sequence[float] | np.ndarray) -> np.ndarray:
