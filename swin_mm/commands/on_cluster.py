@@ -82,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _say(str(error))
     except ray.exceptions.RayError as error:
-        return _say(f'{one_line(str(error).strip().splitlines()[-1])}: the same command goes on')
+        return _say(
+            f'{one_line((str(error).strip().splitlines() or [type(error).__name__])[-1])}: the same command goes on'
+        )
     except KeyboardInterrupt:
         _say('interrupted: the same command goes on')
         return INTERRUPTED

@@ -67,7 +67,8 @@ def predict(
     else:
         yield from write(args, sources, model, writer)
     if profile is not None:
-        _say(*profile.lines(sources.taken))
+        before = len(writer.journal) if args.resume and writer and writer.journal else 0
+        _say(*profile.lines(sources.taken - before))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         status = 1
     except KeyboardInterrupt:
-        _say('interrupted: the files printed above are whole, and --resume goes on behind them')
+        _say(
+            'interrupted: the files printed above are whole'
+            + ('' if args.tile else ', and --resume goes on behind them')
+        )
         status = INTERRUPTED
     if failed:
         _say(f'{len(failed)} of {sources.taken} pictures have no result:', *failed)

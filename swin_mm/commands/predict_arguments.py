@@ -18,6 +18,7 @@ from ..recipes import find_config
 from . import launch, on_cluster
 from .predict_outputs import add_flags, flag_of
 
+OVERLAP = 0.2  # of tiles
 TASK_FLAGS = dict(pred_score_thr='detection', palette='detection', opacity='segmentation', with_labels='segmentation')
 
 
@@ -48,8 +49,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         check_max_pixels(args.max_pixels)
         part_of(args.shard)
-        if args.tile:
+        if args.tile is not None:
             tile_rows(args.tile, args.tile, args.tile, args.overlap)
+        elif args.overlap != OVERLAP:
+            raise ValueError('--overlap is that of tiles: it needs --tile')
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -114,7 +117,7 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
         '--tile', type=int, metavar='SIDE', help='read and predict huge images in tiles of so many pixels'
     )
     group.add_argument(
-        '--overlap', type=float, default=0.2, help='share of a tile that its neighbour sees; default: 0.2'
+        '--overlap', type=float, default=OVERLAP, help=f'share of a tile that its neighbour sees; default: {OVERLAP}'
     )
 
 

@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ..errors import PreflightError
 from ..inference import Detector, Segmentor
@@ -15,7 +17,8 @@ SUFFIXES = ('.tif', '.tiff', '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.jp2')
 
 def check(args: argparse.Namespace) -> None:
     """Makes the folders; raises PreflightError for a flag that has no meaning for tiles."""
-    unwanted = {'save': SAVED, 'show': False, 'print_result': False, 'resume': False}
+    unwanted: dict[str, Any] = {'save': SAVED, 'show': False, 'print_result': False, 'resume': False}
+    unwanted |= {'no_save_vis': False, 'no_save_pred': False, 'with_labels': None}
     for name, usual in unwanted.items():
         if getattr(args, name) != usual:
             raise PreflightError(f'{flag_of(name)} is for images that are predicted whole: leave it or --tile out')
@@ -39,12 +42,12 @@ def _write_one(args: argparse.Namespace, path: Path, name: str, model: Detector 
     folder, workers = Path(args.out_dir), args.workers
     for place in ('preds', 'vis'):
         (folder / place / name).parent.mkdir(parents=True, exist_ok=True)
+    options = drawing_options(args, model)
     with Raster(path, model.reader) as raster:
         if isinstance(model, Segmentor):
-            bands = segment_in_tiles(model, raster, args.tile, args.overlap, workers)
-            yield from write_labels(bands, model, raster, folder, name)
+            with closing(segment_in_tiles(model, raster, args.tile, args.overlap, workers)) as bands:
+                yield from write_labels(bands, model, raster, folder, name, options['opacity'])
             return
-        options = drawing_options(args, model)
         score = options['score']
         found = detect_in_tiles(model, raster, args.tile, args.overlap, score, args.batch_size, workers)
         yield from write_objects(found, raster, folder, name, options['palette'])

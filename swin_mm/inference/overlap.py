@@ -1,7 +1,7 @@
 """Work that goes on in other threads while the results before it are used."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Done = TypeVar('Done')
 
 def map_ahead(
     function: Callable[[Item], Done], items: Iterable[Item], workers: int, ahead: int | None = None
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Yields ``function(item)`` of every item, in order, computed by ``workers`` threads up to ``ahead`` items early.
 
     ``items`` are taken in the caller's thread, so at most ``ahead`` + 1 of them and of their results are in memory;

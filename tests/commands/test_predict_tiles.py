@@ -11,6 +11,7 @@ from PIL import Image
 from samples.pico_segmentor import CLASSES, CONFIG, PALETTE, picture, save_checkpoint
 
 from swin_mm.commands import predict as predict_command
+from swin_mm.commands import predict_tiles
 from swin_mm.inference import Detector, Segmentor
 
 rasterio = pytest.importorskip('rasterio', reason="pip install 'swin-mm[tiles]'")
@@ -120,7 +121,7 @@ def test_no_seam_shows_in_labels(demo, segmentor, tmp_path):
     assert max(changes[edges]) <= np.sort(changes)[-10]
 
 
-@pytest.mark.parametrize('flag', ['--show', '--resume', '--print-result', '--save=csv'])
+@pytest.mark.parametrize('flag', ['--show', '--resume', '--print-result', '--save=csv', '--no-save-vis'])
 def test_flags_of_small_images_are_refused(demo, tiny, capsys, flag, monkeypatch):
     monkeypatch.setattr(predict_command, 'check_display', lambda: None)
     shutil.copy(tiny.data / 'images/0.jpg', 'a.jpg')
@@ -153,3 +154,30 @@ def test_gdal_follows_no_address_in_a_file(demo, tiny, tmp_path, capsys):
     (tmp_path / 'a.tif').write_text('<VRTDataset rasterXSize="8" rasterYSize="8"></VRTDataset>')
     assert demo.main(['a.tif', str(tiny.config), str(tiny.checkpoint), '--tile', '64']) == 1
     assert "got one that begins with b'<VRTData'" in complaints(capsys)[1]
+
+
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_a_map_that_is_not_finished_is_not_there(demo, segmentor, tmp_path, monkeypatch, capsys, workers):
+    write_geotiff('field.tif', picture(200, 300, seed=1))
+    logits, closed = Segmentor.logits, []
+
+    def fail_in_the_second_row(self, prepared):
+        if 'pixels 0,100' in prepared.name:
+            raise RuntimeError('out of luck')
+        return logits(self, prepared)
+
+    read = predict_tiles.Raster.read
+    monkeypatch.setattr(Segmentor, 'logits', fail_in_the_second_row)
+    monkeypatch.setattr(
+        predict_tiles.Raster, 'read', lambda self, tile: closed.append(self.file.closed) or read(self, tile)
+    )
+    assert demo.main(['field.tif', *segmentor, '--tile', '100', '--overlap', '0', '--workers', workers]) == 1
+    assert 'out of luck' in complaints(capsys)[1]
+    assert [path for path in (tmp_path / 'outputs').rglob('*') if path.is_file()] == []
+    assert not any(closed), 'a file is read from until nobody reads, and closed then'
+
+
+def test_overlap_without_tiles_is_refused(demo, capsys):
+    with pytest.raises(SystemExit):
+        demo.main(['a.jpg', 'a.py', 'w.pth', '--overlap', '0.3'])
+    assert '--overlap is that of tiles: it needs --tile' in capsys.readouterr().err

@@ -160,3 +160,11 @@ def test_a_shard_is_one_of_the_number(here):
     for shard in ('0/2', '3/2', '1/0', '2', '-1/2'):
         with pytest.raises(ValueError, match=f'shard must be K/N with 1 <= K <= N, got {shard}'):
             Sources([], shard=shard)
+
+
+def test_a_pattern_does_not_find_the_results(here):
+    for name in ('a.jpg', 'outputs/vis/a.jpg', 'outputs/vis/b.jpg'):
+        touch(name)
+    for pattern in ('*', '**/*.jpg'):
+        assert [source.name for source in Sources([pattern], left_out='outputs')] == ['a']
+    assert [source.name for source in Sources(['outputs/vis'], left_out='outputs')] == ['a', 'b']

@@ -134,9 +134,10 @@ def test_masks_are_run_lengths_of_the_whole_image():
     from pycocotools import mask as coco
 
     random = np.random.default_rng(0)
-    masks = [random.random((h, w)) < 0.5 for h, w in ((7, 5), (1, 1), (30, 40))]
-    corners = np.array([(3, 4), (0, 0), (0, 0)])
-    found = Objects((30, 40), np.zeros((3, 4)), np.ones(3), np.zeros(3, int), ['a'] * 3, masks, corners)
+    masks = [random.random((h, w)) < 0.5 for h, w in ((7, 5), (1, 1), (30, 40), (2, 2))]
+    masks[3][:] = True  # in the lower right corner of its box, at the lower edge of the image
+    corners = np.array([(3, 4), (0, 0), (0, 0), (20, 28)])
+    found = Objects((30, 40), np.zeros((4, 4)), np.ones(4), np.zeros(4, int), ['a'] * 4, masks, corners)
     for code, mask, (x, y) in zip(found.run_lengths(), masks, corners, strict=True):
         whole = np.zeros((30, 40), np.uint8)
         whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask

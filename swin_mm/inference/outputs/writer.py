@@ -77,16 +77,20 @@ class Writer:
         source, found = result
         name, is_frame = str(source), source.clip is not None
         files: list[Path] = []
+        lost = ''
         try:
             if self.clips is not None:
                 files += self.clips.turn_to(source.clip)
+        except Exception as error:  # no fault of this image
+            lost = f'the video before {name} is not whole: {type(error).__name__}: {error}'
+        try:
             if isinstance(found, Exception):
                 return Written(name, files, reason=str(found))
             pixels, found = found
             if self.clips is not None and is_frame:
                 found = self.clips.add(source.time, pixels, found)
             files += self.write(Item(source.number, source.name, name, pixels, found, is_frame))
-            return Written(name, files, pixels, found, is_frame=is_frame)
+            return Written(name, files, pixels, found, lost, is_frame)
         except PreflightError:  # it would be so with every image
             raise
         except Exception as error:  # a full disk, or what a drawing library says of one picture

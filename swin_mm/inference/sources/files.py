@@ -48,6 +48,8 @@ def named_files(
         root, found = Path(*path.parts[:magic]), map(Path, sorted(glob.glob(text, recursive=True)))
     entered = {os.path.realpath(left_out)} if left_out else set()
     for one in found:
+        if left_out and one != path and Path(os.path.realpath(one)).is_relative_to(os.path.realpath(left_out)):
+            continue  # what a pattern finds among the results
         for file in _below(one, suffixes, entered) if one.is_dir() else [one]:
             yield file, '' if isinstance(file, OSError) else os.fspath(file.relative_to(root).with_suffix(''))
 

@@ -1,6 +1,7 @@
 """Objects in a huge image: found tile by tile, kept as small masks, written as JSON that maps can show."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +71,13 @@ def detect_in_tiles(
     # One thread reads: GDAL's open files are for one at a time.
     images = map_ahead(lambda place: NamedImage(raster.name_of(place), raster.read(place)), tiles, min(workers, 1))
     pieces: list[Piece] = []
-    for place, found in zip(tiles, detector.stream(images, batch_size, workers), strict=True):
-        if isinstance(found, Exception):
-            raise found
-        pieces += _pieces(found[1], place, score)
+    with closing(images):  # nothing is read any more when the caller closes the file
+        for place, found in zip(tiles, detector.stream(images, batch_size, workers), strict=True):
+            if isinstance(found, Exception):
+                raise found
+            if 'pred_instances' not in found[1].sample:
+                raise ValueError(f'{raster.path}: --tile joins objects or classes of pixels, not panoptic segments')
+            pieces += _pieces(found[1], place, score)
     kept = merge(pieces, rows)
     return Objects(
         size=(raster.height, raster.width),
@@ -107,7 +111,7 @@ def _run_lengths(mask: np.ndarray, corner: Sequence[int], size: tuple[int, int])
     (x, y), height = corner, size[0]
     columns = np.zeros((mask.shape[1], height), bool)
     columns[:, y : y + mask.shape[0]] = mask.T
-    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False)) + int(x) * height
+    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + int(x) * height
     counts = np.diff(changes, prepend=0, append=size[0] * size[1]).tolist()
     code = coco.frPyObjects(dict(size=list(size), counts=counts), *size)
     return dict(size=list(size), counts=code['counts'].decode())

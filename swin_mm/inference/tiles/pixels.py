@@ -1,6 +1,7 @@
 """The class of every pixel of a huge image, blended where tiles overlap."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .raster import Raster
 
 def segment_in_tiles(
     segmentor: Segmentor, raster: Raster, tile: int, overlap: float, workers: int = 0
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yields bands of labels (rows, width) from the top down, which make up the image; tiles as `tile_rows` lays them.
 
     Labels are indices of the classes, uint8, or uint16 for more than 256. Where tiles overlap, their logits are
@@ -28,7 +29,8 @@ def segment_in_tiles(
         lambda place: segmentor.prepare(NamedImage(raster.name_of(place), raster.read(place))), places, min(workers, 1)
     )
     dtype = np.uint8 if len(segmentor.classes) <= 256 else np.uint16
-    return blend(rows, map(segmentor.logits, prepared), lambda logits: _labels_of(segmentor, logits).astype(dtype))
+    with closing(prepared):  # nothing is read any more when the caller closes the file
+        yield from blend(rows, map(segmentor.logits, prepared), lambda one: _labels_of(segmentor, one).astype(dtype))
 
 
 def blend(

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -50,26 +51,25 @@ class Raster:
             raise ValueError(
                 f'{path}: must be TIFF, JPEG, PNG, BMP, WebP or JPEG 2000, got one that begins with {begin!r}'
             )
-        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR')
-        self._environment.__enter__()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore', NotGeoreferencedWarning)
-                self.file = rasterio.open(self.path.absolute(), driver=driver)
-        except RasterioIOError as error:
-            self._environment.__exit__(None, None, None)
-            raise ValueError(f'{path}: not an image that GDAL can read by region: {one_line(error)}') from error
-        self.height, self.width = self.file.height, self.file.width
-        self.is_geographic = self.file.crs is not None
-        self._palette = self.file.colormap(1) if self.file.colorinterp[0].name == 'palette' else None
-        self._check()
+        with ExitStack() as opened:  # what is refused is closed again
+            opened.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR'))
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore', NotGeoreferencedWarning)
+                    self.file = opened.enter_context(rasterio.open(self.path.absolute(), driver=driver))
+            except RasterioIOError as error:
+                raise ValueError(f'{path}: not an image that GDAL can read by region: {one_line(error)}') from error
+            self.height, self.width = self.file.height, self.file.width
+            self.is_geographic = self.file.crs is not None
+            self._palette = self.file.colormap(1) if self.file.colorinterp[0].name == 'palette' else None
+            self._check()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> 'Raster':
         return self
 
     def __exit__(self, *_: type[BaseException] | TracebackType | BaseException | None) -> None:
-        self.file.close()
-        self._environment.__exit__(None, None, None)
+        self._opened.close()
 
     def read(self, tile: Tile) -> np.ndarray:
         """Gives the pixels of a tile; raises ValueError with the path and the place if they cannot be decoded."""

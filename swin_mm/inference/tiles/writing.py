@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..drawing import Palette, class_colours
+from ...checkpoints.whole_file import whole_file
+from ..drawing import OPACITY, Palette, class_colours
 from ..predictors import Segmentor
 from .objects import Objects
 from .raster import Raster
@@ -38,7 +39,7 @@ def write_objects(found: Objects, raster: Raster, folder: Path, name: str, palet
 
 
 def write_labels(
-    bands: Iterator[np.ndarray], segmentor: Segmentor, raster: Raster, folder: Path, name: str
+    bands: Iterator[np.ndarray], segmentor: Segmentor, raster: Raster, folder: Path, name: str, opacity: float = OPACITY
 ) -> Iterator[Path]:
     """Yields the files written: the map of labels, the classes' shares as ``preds/NAME.json``, and ``vis/NAME.jpg``.
 
@@ -58,10 +59,11 @@ def write_labels(
             yield band
 
     path = folder / 'preds' / f'{name}{".tif" if raster.is_geographic else ".png"}'
-    if raster.is_geographic:
-        _save_geotiff(counted(), path, raster)
-    else:
-        Image.fromarray(np.concatenate(list(counted()))).save(path)
+    with whole_file(path) as partial:  # a map that ends in the middle would look whole
+        if raster.is_geographic:
+            _save_geotiff(counted(), partial, raster)
+        else:
+            Image.fromarray(np.concatenate(list(counted()))).save(partial, 'PNG')
     yield path
     order = np.argsort(-counts, kind='stable')
     shares = {classes[i]: float(counts[i] / counts.sum()) for i in order if counts[i]}
@@ -70,7 +72,9 @@ def write_labels(
     drawn = np.concatenate(overview)
     colours = class_colours(segmentor.dataset_meta['palette'], len(classes))[drawn]
     shown = Image.fromarray(raster.overview(OVERVIEW)).resize(drawn.shape[::-1])
-    yield _save((np.asarray(shown) * 0.5 + colours * 0.5).astype(np.uint8), folder / 'vis' / f'{name}.jpg')
+    yield _save(
+        (np.asarray(shown) * (1 - opacity) + colours * opacity).astype(np.uint8), folder / 'vis' / f'{name}.jpg'
+    )
 
 
 def _save_geotiff(bands: Iterator[np.ndarray], path: Path, raster: Raster) -> None:
