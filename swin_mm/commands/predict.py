@@ -52,6 +52,8 @@ def set_up(args: argparse.Namespace) -> tuple[Sources, Detector | Segmentor, Wri
         _say(f'{already_written(sources, journal)} pictures are written already')
     kind = Segmentor if task_of(cfg) == 'segmentation' else Detector
     model = kind(cfg, args.weights, args.device, args.max_pixels, args.precision, args.compile)
+    if args.workers is None:
+        args.workers = 0 if model.device.type == 'cpu' else 2  # on a CPU they would take the cores from the model
     return sources, model, None if args.tile else open_writer(args, model, journal)
 
 

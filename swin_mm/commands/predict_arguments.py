@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
     if args.every < 1:
         parser.error(f'--every must be at least 1, got {args.every}')
-    if args.workers < 0:
+    if args.workers is not None and args.workers < 0:
         parser.error(f'--workers must be at least 0, got {args.workers}')
     if args.opacity is not None and not 0 < args.opacity <= 1:
         parser.error(f'--opacity must be in (0, 1], got {args.opacity:g}')
@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_speed(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--batch-size', type=int, default=1)
     group.add_argument(
-        '--workers', type=int, default=2, help='threads that read ahead, and one that writes; 0: none; default: 2'
+        '--workers',
+        type=int,
+        help='threads that read ahead, and one that writes; 0: none; default: 2 with a GPU, else 0',
     )
     group.add_argument('--precision', choices=list(PRECISIONS), default='fp32', help='of products; default: fp32')
     group.add_argument('--compile', action='store_true', help='have PyTorch compile the backbone')
